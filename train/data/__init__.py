@@ -1,0 +1,1 @@
+"""Data sets: the embedded pictures, folders of pictures, and their statistics."""
