@@ -1,0 +1,107 @@
+"""What a model file says of itself: the schema of the ONNX metadata and of the sidecar beside a plan.
+
+One dataclass holds everything that inference needs to treat pictures as training did and to name what
+it answers: the labels, the preprocessing, the digest of the mean, where the weights came from and how
+far the export was from the training model. In ONNX it stands in `metadata_props`, one property `alexnet`
+of JSON and a few plain ones to read in a viewer; beside a plan it is part of `model.plan.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from alexnet.errors import ModelError
+from alexnet.pictures import Preprocessing
+
+FORMAT = 1
+PROPERTY = "alexnet"
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Facts of one exported model.
+
+    `labels` are the class names in the order of the outputs; `crop` is in pixels and `crops` their number;
+    `mean_sha256` is the digest of the mean image's float32 bytes [S, S, 3]; `recipe` the resolved recipe as
+    nested values; `checkpoint_sha256` the digest of the checkpoint's weights file; `lrn` the lowering and
+    `precision` the type of the arithmetic; `parity` the figures of the proof, empty before it has run.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    crop: int
+    crops: int
+    mean_sha256: str
+    recipe: dict[str, Any]
+    checkpoint_sha256: str
+    toolchain_version: str
+    lrn: str
+    precision: str
+    parity: dict[str, Any]
+
+    def to_values(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values, with the format's number."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["labels"] = list(self.labels)
+        values["preprocessing"] = self.preprocessing.to_values()
+        return {"format": FORMAT, **values}
+
+    def to_properties(self) -> dict[str, str]:
+        """Return what goes into an ONNX model's metadata_props."""
+        values = self.to_values()
+        plain = ("name", "crop", "crops", "mean_sha256", "checkpoint_sha256", "toolchain_version", "lrn", "precision")
+        return {
+            PROPERTY: json.dumps(values, ensure_ascii=False, sort_keys=True),
+            "labels": json.dumps(values["labels"], ensure_ascii=False),
+            "preprocessing": json.dumps(values["preprocessing"]),
+            "parity": json.dumps(values["parity"]),
+            **{key: str(values[key]) for key in plain},
+        }
+
+    @staticmethod
+    def from_values(values: Any, where: str) -> ModelMetadata:
+        """Return the metadata in `values`; ModelError, naming the file `where`, when it is not ours."""
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            found = values.get("format") if isinstance(values, dict) else type(values).__name__
+            raise ModelError(
+                f"{where} has metadata of format {found!r}, this version reads {FORMAT}; "
+                "export the model again with: alexnet export --onnx"
+            )
+        try:
+            return ModelMetadata(
+                name=str(values["name"]),
+                labels=tuple(str(label) for label in values["labels"]),
+                preprocessing=Preprocessing.from_values(values["preprocessing"]),
+                crop=int(values["crop"]),
+                crops=int(values["crops"]),
+                mean_sha256=str(values["mean_sha256"]),
+                recipe=dict(values["recipe"]),
+                checkpoint_sha256=str(values["checkpoint_sha256"]),
+                toolchain_version=str(values["toolchain_version"]),
+                lrn=str(values["lrn"]),
+                precision=str(values["precision"]),
+                parity=dict(values["parity"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(
+                f"{where} has incomplete metadata ({type(error).__name__}: {error}); "
+                "export the model again with: alexnet export --onnx"
+            ) from None
+
+    @staticmethod
+    def from_properties(properties: dict[str, str], where: str) -> ModelMetadata:
+        """Return the metadata in an ONNX model's metadata_props; ModelError when the model is another's."""
+        if PROPERTY not in properties:
+            raise ModelError(
+                f"{where} is an ONNX model without this toolchain's metadata, so its labels and preprocessing "
+                "are unknown; give a model made by: alexnet export --onnx"
+            )
+        try:
+            values = json.loads(properties[PROPERTY])
+        except json.JSONDecodeError as error:
+            raise ModelError(f"{where} has damaged metadata: {error}; export the model again") from None
+        return ModelMetadata.from_values(values, where)

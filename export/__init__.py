@@ -1,0 +1,1 @@
+"""Export: the torch network as ONNX with proof of parity, and ONNX as a TensorRT engine."""

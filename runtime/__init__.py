@@ -1,0 +1,1 @@
+"""Runtime: backends, batched ten-crop inference and the parity check. Never imports torch."""

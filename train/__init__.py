@@ -1,0 +1,1 @@
+"""Training: data, augmentation, the torch network, the update rule, the loop and checkpoints."""
