@@ -1,0 +1,5 @@
+"""`python -m alexnet`: the command line."""
+
+from alexnet.cli import main
+
+main()
