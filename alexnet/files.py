@@ -21,7 +21,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     The bytes go to a temporary file in the same folder, are fsynced, and the file is renamed over
     `path`; a reader sees the old file or the new one, never a part. Parent folders are made.
 
-    Raises InputError when the folder cannot be written.
+    Raises InputError when the folder cannot be written. The file's `name` is its path, for libraries that write by name.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,9 +30,10 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(
             f"cannot write {path}: {error.strerror or error}; choose a folder that can be written"
         ) from error
+    os.close(descriptor)
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

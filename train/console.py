@@ -1,0 +1,133 @@
+"""Training as a person sees it: what is trained and why, a bar within an epoch, a line after each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import click
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from alexnet.errors import InputError
+from alexnet.recipe_file import load_recipe
+from alexnet.run import Run, new_run
+from alexnet.train.loop import EpochReport, Trainer, clock
+from alexnet.train.session import Count, Reporting, begin, resume
+
+
+def train_with_progress(
+    recipe_name: str,
+    data: Path | None,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    resumed: Path | None,
+    runs: Path,
+    threads: int | None,
+) -> None:
+    """Train a new run, or go on with `resumed`, and say what to do next; errors are those of the session."""
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    with _stop_on_signals() as stop, _Display() as display:
+        reporting = Reporting(click.echo, display.loading, display.on_batch, display.on_epoch, stop)
+        if resumed is not None:
+            run = Run(resumed)
+            trainer = resume(run, data, reporting)
+        else:
+            recipe = load_recipe(recipe_name, overrides)
+            run = Run(out) if out else new_run(runs, recipe.name)
+            if run.checkpoint_path.exists():
+                raise InputError(f"{run.path} already holds a run; go on with --resume {run.path}, or give another --out")
+            trainer = begin(recipe, data or Path("data") / recipe.name, run, reporting)
+        _introduce(trainer)
+        display.width = len(str(trainer.recipe.schedule.epochs))
+        state = trainer.fit()
+    click.echo(
+        f"trained {state.epoch} epochs in {clock(state.seconds)}: lowest top-1 error {state.best_error:.2%}, in {run.path}\n"
+        "next: alexnet export --onnx"
+    )
+
+
+def _introduce(trainer: Trainer) -> None:
+    """Print what is about to be trained, each value with its reason."""
+    network, recipe = trainer.network.architecture, trainer.recipe
+    threads = torch.get_num_threads()
+    click.echo(
+        f"run {trainer.run.path}: {network.parameters:,} parameters in {network.columns} columns, {network.classes} classes, "
+        f"crops of {network.crop} from pictures of {recipe.data.picture} pixels\n"
+        f"{len(trainer.train.labels):,} pictures to train on, {len(trainer.val.labels):,} held out; "
+        f"batches of {recipe.sgd.batch}, learning rate {trainer.state.learning_rate:g}; CPU, {threads} threads, float32"
+    )
+    if trainer.state.epoch or trainer.state.batch:
+        click.echo(f"going on at epoch {trainer.state.epoch + 1}, batch {trainer.state.batch + 1} of {trainer.batches}")
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether SIGINT or SIGTERM has come; a second SIGINT stops at once."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        click.echo("\nstopping: finishing the step and saving (again: stop at once)", err=True)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class _Display:
+    """A bar on a terminal, nothing between the epochs' lines elsewhere."""
+
+    width: int = 2
+    progress: Progress = field(
+        default_factory=lambda: Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+    )
+    task: TaskID | None = None
+    said: float = field(default_factory=time.monotonic)
+
+    def __enter__(self) -> _Display:
+        if self.progress.console.is_terminal:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def _show(self, description: str, done: int, total: int) -> None:
+        if not self.progress.console.is_terminal:
+            return
+        if self.task is None:
+            self.task = self.progress.add_task(description, total=total)
+        self.progress.update(self.task, description=description, completed=done, total=total)
+
+    def loading(self, part: str) -> Count:
+        """Return what counts the pictures of one part as they are read."""
+        return lambda done, total: self._show(f"reading {part}", done, total)
+
+    def on_batch(self, batch: int, batches: int, loss: float) -> None:
+        """Move the bar on by a batch."""
+        self._show(f"loss {loss:.3f}", batch, batches)
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """Print the epoch's line above the bar."""
+        click.echo(report.line(self.width))

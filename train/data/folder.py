@@ -1,0 +1,66 @@
+"""Pictures from an ImageFolder tree (`train/CLASS/*.jpg`, `val/CLASS/*.jpg`) as arrays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet.errors import InputError
+from alexnet.pictures import Preprocessing, find_pictures, load_picture
+
+PARTS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a data set: pictures uint8 [N, S, S, 3], labels int64 [N], and each picture's file name."""
+
+    pictures: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    names: list[str]
+
+
+def folder_classes(root: Path) -> tuple[str, ...]:
+    """Return the class names of a data folder, sorted; InputError when its parts are missing or disagree."""
+    classes: dict[str, tuple[str, ...]] = {}
+    for part in PARTS:
+        if not (root / part).is_dir():
+            raise InputError(
+                f"{root} has no folder {part}/, expected {root}/train/CLASS/*.jpg and {root}/val/CLASS/*.jpg; "
+                f"draw the embedded pictures with: alexnet data make {root}"
+            )
+        folders = (entry.name for entry in (root / part).iterdir() if entry.is_dir() and entry.name[0] != ".")
+        classes[part] = tuple(sorted(folders))
+    if not classes["train"]:
+        raise InputError(f"{root}/train has no folders, expected one for each class")
+    strangers = sorted(set(classes["train"]) ^ set(classes["val"]))
+    if strangers:
+        raise InputError(f"train and val of {root} have different classes, first {strangers[0]!r}; make them agree")
+    return classes["train"]
+
+
+def load_part(
+    root: Path, part: str, preprocessing: Preprocessing, progress: Callable[[int, int], None] | None = None
+) -> Part:
+    """Return all pictures of `part`, in sorted order of class and name, by the one preprocessing function.
+
+    `progress` is told how many of how many are done. Raises PictureError for the first that cannot be decoded.
+    """
+    files: list[tuple[Path, int]] = []
+    for label, name in enumerate(folder_classes(root)):
+        files += [(path, label) for path in find_pictures([root / part / name])]
+    side = preprocessing.side
+    pictures = np.empty((len(files), side, side, 3), dtype=np.uint8)
+    with ThreadPoolExecutor() as pool:
+        loaded = pool.map(lambda item: load_picture(item[0], preprocessing), files)
+        for place, picture in enumerate(loaded):
+            pictures[place] = picture
+            if progress is not None:
+                progress(place + 1, len(files))
+    labels = np.array([label for _, label in files], dtype=np.int64)
+    return Part(pictures, labels, [str(path.relative_to(root)) for path, _ in files])

@@ -1,0 +1,114 @@
+"""A training session: from a recipe and a data folder to a run directory, or on from a stopped run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from alexnet.architecture import layer_table
+from alexnet.errors import InputError, RecipeError
+from alexnet.files import read_json, write_bytes, write_json
+from alexnet.pictures import Preprocessing
+from alexnet.recipe import Recipe
+from alexnet.run import Run
+from alexnet.train.checkpoint import TrainingState, load_state
+from alexnet.train.data.folder import Part, folder_classes, load_part
+from alexnet.train.data.statistics import Statistics, measure_statistics
+from alexnet.train.loop import EpochReport, Trainer
+from alexnet.train.network import Network, start_weights
+from alexnet.train.samples import Samples, save_samples, spread_indices
+
+Count = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """Who is told what: `say` one line of text, `loading` and `on_batch` counts, `on_epoch` each report."""
+
+    say: Callable[[str], None]
+    loading: Callable[[str], Count]
+    on_batch: Callable[[int, int, float], None]
+    on_epoch: Callable[[EpochReport], None]
+    stop: Callable[[], bool]
+
+
+def resolve_recipe(recipe: Recipe, labels: tuple[str, ...], data: Path) -> Recipe:
+    """Return the recipe with the number of classes of the data; RecipeError when the two disagree."""
+    classes = recipe.network.classes
+    if classes not in (0, len(labels)):
+        raise RecipeError(
+            f"the recipe {recipe.name} has {classes} classes, {data} has {len(labels)}; "
+            f"give other data or add --set network.classes={len(labels)}"
+        )
+    return replace(recipe, network=replace(recipe.network, classes=len(labels)))
+
+
+def begin(recipe: Recipe, data: Path, run: Run, reporting: Reporting) -> Trainer:
+    """Return a trainer for a new run in `run`, with its recipe, labels, statistics and samples written."""
+    labels = folder_classes(data)
+    recipe = resolve_recipe(recipe, labels, data)
+    network = Network(layer_table(recipe.network))
+    train, val = _load(data, recipe, reporting)
+    if not len(val.labels):
+        raise InputError(f"{data}/val holds no pictures; the learning rate and the proof of parity need some")
+    reporting.say(f"measuring the mean image and the colours of {len(train.labels):,} pictures")
+    statistics = measure_statistics(train.pictures, recipe.data.mean)
+    run.begin(recipe, labels)
+    write_json(run.path / "data.json", {"data": str(data.resolve())})
+    statistics.save(run.statistics_path)
+    chosen = spread_indices(len(val.labels))
+    save_samples(run, Samples(val.pictures[chosen], [val.names[place] for place in chosen], val.labels[chosen]))
+    start_weights(network, recipe)
+    state = TrainingState(learning_rate=recipe.sgd.learning_rate)
+    return _trainer(run, recipe, network, train, val, statistics, state, reporting)
+
+
+def resume(run: Run, data: Path | None, reporting: Reporting) -> Trainer:
+    """Return a trainer that goes on where `run` stopped, with the data it was begun with unless other is given."""
+    recipe, labels = run.recipe(), run.labels()
+    state = load_state(run)
+    data = data or Path(str(read_json(run.path / "data.json")["data"]))
+    if folder_classes(data) != labels:
+        raise InputError(f"{data} has other classes than the run {run.path}; give its data with --data")
+    _forget_later_epochs(run, state.epoch)
+    network = Network(layer_table(recipe.network))
+    train, val = _load(data, recipe, reporting)
+    statistics = Statistics.load(run.statistics_path)
+    trainer = _trainer(run, recipe, network, train, val, statistics, state, reporting)
+    trainer.restore()
+    return trainer
+
+
+def _load(data: Path, recipe: Recipe, reporting: Reporting) -> tuple[Part, Part]:
+    """Return the training and validation part of a data folder, told as they load."""
+    preprocessing = Preprocessing(recipe.data.picture)
+    return (
+        load_part(data, "train", preprocessing, reporting.loading("train")),
+        load_part(data, "val", preprocessing, reporting.loading("val")),
+    )
+
+
+def _trainer(
+    run: Run,
+    recipe: Recipe,
+    network: Network,
+    train: Part,
+    val: Part,
+    statistics: Statistics,
+    state: TrainingState,
+    reporting: Reporting,
+) -> Trainer:
+    """Return the trainer with the reporting's callbacks."""
+    return Trainer(
+        run, recipe, network, train, val, statistics, state, reporting.stop, reporting.on_batch, reporting.on_epoch
+    )
+
+
+def _forget_later_epochs(run: Run, epoch: int) -> None:
+    """Drop lines of metrics.jsonl past the checkpoint: a kill between the line and the checkpoint leaves one."""
+    if run.metrics_path.is_file():
+        lines = run.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] <= epoch]
+        write_bytes(run.metrics_path, "".join(kept).encode())
