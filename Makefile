@@ -1,0 +1,60 @@
+# What a newcomer runs; `make help` lists it. PYTHON, PICTURES, HELD_OUT, EPOCHS and DATA can be set on the line.
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= train,cpu,rtx,openvino,dev
+PICTURES ?= 3000
+HELD_OUT ?= 500
+TRAIN ?=
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data train test test-slow test-gpu lint format typed benchmark clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## create .venv from the pinned constraints
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Error: Python %d.%d found, 3.11 or newer expected; run: make PYTHON=python3.11 setup" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+data: $(INSTALLED)  ## draw the embedded pictures: data/quickstart and images/
+	$(BIN)/alexnet data make data/quickstart --train $(PICTURES) --val $(HELD_OUT)
+	$(BIN)/alexnet data make images --flat 100
+
+train: data  ## train the quickstart recipe on the embedded pictures (minutes)
+	$(BIN)/alexnet train --recipe quickstart --data data/quickstart $(TRAIN)
+
+test: $(INSTALLED)  ## run the quick tests
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(INSTALLED)  ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(INSTALLED)  ## run the tests that need an NVIDIA GPU
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(INSTALLED) typed  ## ruff, strict mypy and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=build/typed $(BIN)/mypy -p alexnet
+	cd build/typed && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
+
+# mypy and the import linter follow packages by folder, which only an installed copy has.
+typed: $(INSTALLED)
+	rm -rf build/typed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typed .
+
+format: $(INSTALLED)  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(INSTALLED)  ## measure the headline numbers
+	$(BIN)/python benchmarks/embedded_pictures.py
+
+clean:  ## remove builds and caches; data, runs and .venv stay
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

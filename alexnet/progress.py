@@ -1,0 +1,44 @@
+"""Progress of long work on standard error: a bar on a terminal, a line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_SECONDS = 10.0
+
+Count = Callable[[int, int], None]
+
+
+@contextmanager
+def counted(description: str, quiet: bool = False) -> Iterator[Count]:
+    """Yield a function to call with (done, total) as work goes on; `quiet` shows nothing."""
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda done, total: None
+    elif not console.is_terminal:
+        yield _lines(description, console)
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(description, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _lines(description: str, console: Console) -> Count:
+    """Return a counter that prints a line when LINE_SECONDS have passed since the last."""
+    began = said = time.monotonic()
+
+    def count(done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= LINE_SECONDS:
+            said = now
+            left = (now - began) / max(done, 1) * (total - done)
+            console.print(f"{description}: {done:,} of {total:,}, {left:.0f} s left", highlight=False)
+
+    return count
