@@ -182,7 +182,7 @@ class Trainer:
         torch.manual_seed(int(draws(self.recipe.seed, DROPOUT, epoch, batch).integers(2**63)))
         crops = torch.from_numpy(views).permute(0, 3, 1, 2)
         loss = torch.nn.functional.cross_entropy(self.network(crops), labels)
-        value = float(loss)
+        value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss is {value} at epoch {epoch + 1}, batch {batch + 1}; the last checkpoint in {self.run.path} "

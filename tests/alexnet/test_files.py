@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from alexnet.errors import InputError
+from alexnet.files import atomic_write, read_json, sha256_of, write_json
+
+
+def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
+        file.write(b"new")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_is_whole_and_readable_by_others(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "model.bin"
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o044 == 0o044
+
+
+def test_json_round_trip_and_refusal_of_nan(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"é": [1, 2.5]})
+    assert read_json(path) == {"é": [1, 2.5]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, float("nan"))
+    assert read_json(path) == {"é": [1, 2.5]}
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"\xff\xfe"])
+def test_unreadable_json_is_an_input_error(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot read .*a.json as JSON"):
+        read_json(path)
+
+
+def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"), atomic_write(tmp_path / "file" / "x"):
+        pass
+
+
+def test_digest_of_more_than_one_block(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 8192
+    (tmp_path / "x").write_bytes(data)
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
