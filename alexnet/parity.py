@@ -47,6 +47,19 @@ class Comparison:
         """Return the fields as plain JSON values."""
         return asdict(self)
 
+    def table(self, tolerance: float) -> str:
+        """Return the figures as aligned text, the largest difference beside the tolerance it must hold."""
+        rows = (
+            ("pictures", f"{self.pictures}"),
+            ("largest difference", f"{self.largest:.2e}   (tolerance {tolerance:g})"),
+            ("mean difference", f"{self.mean:.2e}"),
+            ("KL divergence", f"{self.kl:.2e} nats"),
+            ("top-1 agreement", f"{self.top1:.1%}"),
+            ("top-5 agreement", f"{self.top5:.1%}"),
+            ("worst picture", self.worst),
+        )
+        return "\n".join(f"  {name:<20}{value}" for name, value in rows)
+
 
 def compare(expected: Floats, found: Floats, names: list[str]) -> Comparison:
     """Return the comparison of probabilities [N, classes] for the pictures `names`.

@@ -1,0 +1,101 @@
+"""The sidecar of a TensorRT plan: what is known of `model.plan`, in `model.plan.json` beside it.
+
+The plan's bytes stay pure, so that trtexec and any other tool can load them. The sidecar is read and checked
+before anything of the plan is deserialised.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet.errors import InputError, SidecarError
+from alexnet.files import read_json, sha256_of, write_json
+from alexnet.metadata import ModelMetadata
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The batch sizes, in pictures, that an engine takes and the one it is tuned for."""
+
+    smallest: int
+    best: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Facts of one plan.
+
+    `module` is the Python module that built it and must load it, `tensorrt` or `tensorrt_rtx`, in version
+    `tensorrt_version`; `compute_capabilities` are those it runs on, such as "8.9"; `gpu_name` the GPU it was
+    built on, if there was one; `precision` that of the ONNX; `verified` whether the parity pack has been run
+    through it, and `verified_reason` how or why not; `metadata` what the ONNX says of itself.
+    """
+
+    module: str
+    tensorrt_version: str
+    plan_sha256: str
+    plan_bytes: int
+    onnx_sha256: str
+    onnx_name: str
+    target: str
+    compute_capabilities: tuple[str, ...]
+    gpu_name: str | None
+    precision: str
+    profile: Profile
+    input_name: str
+    output_name: str
+    verified: bool
+    verified_reason: str
+    metadata: ModelMetadata
+
+    def to_values(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values, with the format's number."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["compute_capabilities"] = list(self.compute_capabilities)
+        values["profile"] = dataclasses.asdict(self.profile)
+        values["metadata"] = self.metadata.to_values()
+        return {"format": FORMAT, **values}
+
+    def save(self, path: Path) -> None:
+        """Write the sidecar as JSON, atomically."""
+        write_json(path, self.to_values())
+
+    @staticmethod
+    def load(plan: Path) -> Sidecar:
+        """Return the sidecar of a plan; SidecarError when it is missing, damaged or of another format."""
+        path = sidecar_beside(plan)
+        if not path.is_file():
+            raise SidecarError(
+                f"{plan} has no sidecar {path.name} beside it, so its labels and preprocessing are unknown; "
+                "build it again with: alexnet build MODEL.onnx"
+            )
+        try:
+            values = read_json(path)
+            if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+                raise SidecarError(f"{path} is not a sidecar of format {FORMAT}; build again: alexnet build MODEL.onnx")
+            profile = Profile(**values.pop("profile"))
+            metadata = ModelMetadata.from_values(values.pop("metadata"), str(path))
+            capabilities = tuple(str(name) for name in values.pop("compute_capabilities"))
+            return Sidecar(profile=profile, metadata=metadata, compute_capabilities=capabilities, **values)
+        except (InputError, KeyError, TypeError, AttributeError) as error:
+            raise SidecarError(f"{path} is damaged ({error}); build again with: alexnet build MODEL.onnx") from None
+
+    def check_digest(self, plan: Path) -> None:
+        """Raise SidecarError when the bytes of `plan` are not those the sidecar describes."""
+        digest = sha256_of(plan)
+        if digest != self.plan_sha256:
+            raise SidecarError(
+                f"{plan} has sha256 {digest[:12]}..., its sidecar says {self.plan_sha256[:12]}...: one of the two was "
+                f"replaced or is truncated; build it again with: alexnet build {self.onnx_name}"
+            )
+
+
+def sidecar_beside(plan: Path) -> Path:
+    """Return where the sidecar of a plan stands: `model.plan.json` beside `model.plan`."""
+    return plan.with_name(plan.name + ".json")

@@ -1,0 +1,33 @@
+"""A list of ONNX nodes in the making: named nodes, named constants, one output each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+
+class GraphBuilder:
+    """Collects nodes and initialisers; each node is named after what it does, and so is its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initialisers: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, value: npt.NDArray[Any]) -> str:
+        """Add an initialiser and return its name."""
+        self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def integers(self, name: str, values: list[int]) -> str:
+        """Add an int64 initialiser, as Slice, Reshape and ReduceMean take their arguments."""
+        return self.constant(name, np.array(values, dtype=np.int64))
+
+    def node(self, operator: str, inputs: list[str], name: str, output: str | None = None, **attributes: Any) -> str:
+        """Append an ONNX operator with one output, named like the node unless `output` is given."""
+        output = output or name
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=name, **attributes))
+        return output

@@ -1,0 +1,111 @@
+"""From a run to `model.onnx` and its parity pack: built, proven, then written, or nothing is written."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from onnx import helper
+
+from alexnet import __version__
+from alexnet.errors import InputError, ParityError
+from alexnet.export.graph import DEFAULT_OPSET, model_from_weights
+from alexnet.export.proof import prove
+from alexnet.files import write_bytes
+from alexnet.metadata import ModelMetadata
+from alexnet.parity import TOLERANCE, Comparison, ParityPack, parity_pack_beside
+from alexnet.pictures import Preprocessing, find_pictures, load_picture
+from alexnet.recipe import Recipe
+from alexnet.recipe_file import recipe_to_values
+from alexnet.run import Run
+from alexnet.train.checkpoint import load_checkpoint, load_network
+from alexnet.train.data.statistics import Statistics
+from alexnet.train.evaluate import ten_crop_probabilities
+from alexnet.train.network import Network, numpy_weights
+from alexnet.train.samples import load_samples
+
+Pixels = npt.NDArray[np.uint8]
+PRECISION, LOWERING = "fp32", "conv"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote, and the figures of its proof."""
+
+    model: Path
+    pack: Path
+    comparison: Comparison
+    tolerance: float
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network to export: what it was trained as, its mean, its labels, and the digest of its weights."""
+
+    network: Network
+    recipe: Recipe
+    labels: tuple[str, ...]
+    mean: npt.NDArray[np.float32]
+    checkpoint_sha256: str
+
+
+def source_from_run(run: Run) -> Source:
+    """Return what a run trained; InputError or TrainingError when it is not whole."""
+    statistics = Statistics.load(run.statistics_path)
+    recipe = run.recipe()
+    side = recipe.data.picture
+    if statistics.mean.shape != (side, side, 3):
+        raise InputError(
+            f"{run.statistics_path} holds a mean of {statistics.mean.shape}, the recipe expects {(side, side, 3)}; train again"
+        )
+    network = load_network(run)
+    return Source(network, recipe, run.labels(), statistics.mean, load_checkpoint(run).state.sha256)
+
+
+def pictures_for_proof(run: Run, folder: Path | None) -> tuple[Pixels, list[str]]:
+    """Return pictures uint8 [P, S, S, 3] and their names: the run's own samples, or those under `folder`."""
+    if folder is None:
+        samples = load_samples(run)
+        return samples.pictures, samples.names
+    files = list(find_pictures([folder]))
+    preprocessing = Preprocessing(run.recipe().data.picture)
+    return np.stack([load_picture(file, preprocessing) for file in files]), [str(file) for file in files]
+
+
+def export_onnx(
+    source: Source, pictures: Pixels, names: list[str], out: Path, opset: int = DEFAULT_OPSET
+) -> Exported:
+    """Write `out` and its parity pack beside it; ParityError, with nothing written, when the proof fails.
+
+    `pictures` is uint8 [P, S, S, 3], real ones. The pack is written before the model, which replaces an older
+    one only when everything has held.
+    """
+    tolerance = TOLERANCE[PRECISION]
+    expected = ten_crop_probabilities(source.network, pictures, source.mean)
+    if not np.isfinite(expected).all():
+        raise ParityError("the training model itself answers NaN; train again with a lower learning rate")
+    model = model_from_weights(source.network.architecture, numpy_weights(source.network), source.mean, opset)
+    comparison = prove(model, pictures, expected, names, tolerance)
+    metadata = ModelMetadata(
+        name=source.recipe.name,
+        labels=source.labels,
+        preprocessing=Preprocessing(source.mean.shape[0]),
+        crop=source.network.architecture.crop,
+        crops=10,
+        mean_sha256=hashlib.sha256(np.ascontiguousarray(source.mean, dtype="<f4").tobytes()).hexdigest(),
+        recipe=recipe_to_values(source.recipe),
+        checkpoint_sha256=source.checkpoint_sha256,
+        toolchain_version=__version__,
+        lrn=LOWERING,
+        precision=PRECISION,
+        parity={**comparison.to_values(), "tolerance": tolerance, "runtime": "onnxruntime"},
+    )
+    helper.set_model_props(model, metadata.to_properties())
+    pack = parity_pack_beside(out)
+    ParityPack(pictures, expected, names, source.checkpoint_sha256).save(pack)
+    write_bytes(out, model.SerializeToString())
+    return Exported(out, pack, comparison, tolerance, len(model.graph.node))
