@@ -1,0 +1,98 @@
+"""The commands `alexnet infer`, `alexnet check` and `alexnet doctor`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  alexnet infer --engine model.onnx images/
+  alexnet infer --engine model.plan photo.jpg scans/ --top 3
+  alexnet infer --engine model.onnx images/ --csv > answers.csv
+  alexnet infer --engine model.onnx images/ --json --strict
+"""
+)
+@click.option("--engine", required=True, type=click.Path(path_type=Path), help="Model: a .onnx file or a .plan with its sidecar.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to print for each picture.")
+@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures in a batch.")
+@click.option("--json", "form", flag_value="json", help="Print one JSON document.")
+@click.option("--csv", "form", flag_value="csv", help="Print CSV: path,rank,label,probability,error.")
+@click.option("--strict", is_flag=True, help="End at the first picture that cannot be classified, with exit code 4.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the backend  [default: all cores]")
+@click.option("--quiet", is_flag=True, help="No progress and no summary on standard error.")
+def infer(
+    engine: Path,
+    paths: tuple[Path, ...],
+    top: int,
+    batch: int,
+    form: str | None,
+    strict: bool,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Classify pictures, ten crops each: PATHS are pictures and folders of them, walked in sorted order.
+
+    Results go to standard output, progress and reports to standard error. A picture that cannot be decoded is
+    reported and counted, and the others are classified.
+    """
+    from alexnet.runtime.session import infer_paths
+
+    infer_paths(engine, list(paths), top=top, batch=batch, form=form or "table", strict=strict, threads=threads, quiet=quiet)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  alexnet check model.onnx
+  alexnet check model.plan --pack model.parity.safetensors
+"""
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--pack", type=click.Path(path_type=Path), help="Parity pack  [default: MODEL's name.parity.safetensors beside it]")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def check(model: Path, pack: Path | None, as_json: bool) -> None:
+    """Hold MODEL against the training model's own answers, from the parity pack; torch is not needed.
+
+    Ends with exit code 6 when a probability differs by more than the tolerance of the model's precision.
+    """
+    from alexnet.runtime.check import check_model
+
+    result = check_model(model, pack)
+    if as_json:
+        values = {**result.comparison.to_values(), "tolerance": result.tolerance, "backend": result.backend.name}
+        click.echo(json.dumps({**values, "device": result.backend.device}, indent=2))
+        return
+    click.echo(f"{model} by {result.backend.name} on {result.backend.device}, against {result.pack}")
+    click.echo(result.comparison.table(result.tolerance))
+    click.echo("ok: it is the model that was trained")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  alexnet doctor
+  alexnet doctor --json
+"""
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(as_json: bool) -> None:
+    """Say what is installed here, what each stage needs, and what stands in the way."""
+    from dataclasses import asdict
+
+    from alexnet.runtime.doctor import examine
+
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        return
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        click.echo(f"{finding.subject:{width}}  {finding.found}")
+        if finding.advice:
+            click.echo(f"{'':{width}}  -> {finding.advice}")

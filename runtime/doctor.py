@@ -1,0 +1,80 @@
+"""What is installed here, what each stage needs, and what stands in the way."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+
+from alexnet import __version__
+from alexnet.gpu import find_gpus
+from alexnet.runtime.backends import BACKENDS
+
+# Extra -> (packages, what it is for).
+EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
+    "train": (("torch",), "training and export"),
+    "cpu": (("onnxruntime",), "inference and the proof of parity on a CPU"),
+    "gpu": (("onnxruntime-gpu", "tensorrt", "cuda-python"), "engines for any NVIDIA GPU, datacentre GPUs among them"),
+    "rtx": (("tensorrt-rtx", "cuda-python"), "engines for RTX cards, built ahead of time without a GPU"),
+    "openvino": (("openvino",), "another runtime for the ONNX model"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: what was looked at, what was found, and what to do, empty when nothing."""
+
+    subject: str
+    found: str
+    advice: str = ""
+
+
+def installed(package: str) -> str | None:
+    """Return the version of an installed package, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def examine() -> list[Finding]:
+    """Return everything the doctor looks at, in the order of the report."""
+    findings = [
+        Finding("alexnet", __version__),
+        Finding("Python", platform.python_version(), "" if sys.version_info >= (3, 11) else "install 3.11 or newer"),
+        Finding("platform", f"{platform.system()} {platform.machine()}"),
+        Finding("GPU", find_gpus().reason, "" if find_gpus().gpus else "models in .onnx run on the CPU"),
+    ]
+    for extra, (packages, purpose) in EXTRAS.items():
+        versions = {package: installed(package) for package in packages}
+        found = ", ".join(f"{package} {version or 'not installed'}" for package, version in versions.items())
+        missing = None in versions.values()
+        findings.append(
+            Finding(f"extra {extra}", found, f"for {purpose}: pip install 'alexnet-toolchain[{extra}]'" if missing else "")
+        )
+    for info in BACKENDS:
+        findings.append(Finding(f"backend {info.name}", f"{info.suffix} on {info.device}, needs {', '.join(info.packages)}"))
+    return findings + _conflicts()
+
+
+def _conflicts() -> list[Finding]:
+    """Return what is installed side by side and must not be, and what the registry does not hold."""
+    found = []
+    if installed("onnxruntime") and installed("onnxruntime-gpu"):
+        found.append(
+            Finding(
+                "conflict",
+                "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files",
+                "keep one: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu",
+            )
+        )
+    if not installed("tensorrt"):
+        found.append(
+            Finding(
+                "tensorrt",
+                "its libraries come from NVIDIA's own package index, not from the public registry",
+                "where only the public registry is reached, build with --target rtx (tensorrt-rtx)",
+            )
+        )
+    return found

@@ -1,0 +1,77 @@
+"""One call of `alexnet infer`: open the model, find the pictures, classify, write results as they come, sum up."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from alexnet.errors import Interrupted, PictureError
+from alexnet.pictures import find_pictures
+from alexnet.progress import counted
+from alexnet.runtime.backends import open_backend
+from alexnet.runtime.classify import Result, classify
+from alexnet.runtime.output import csv_header, csv_lines, json_document, shown, table_line
+
+
+def infer_paths(
+    engine: Path,
+    paths: list[Path],
+    *,
+    top: int,
+    batch: int,
+    form: str,
+    strict: bool,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Classify the pictures under `paths` and print them as `form`: table, csv or json.
+
+    Raises PictureError at the first bad picture when `strict`, or at the end when none could be classified, and
+    Interrupted, saying how far it came, on Ctrl-C.
+    """
+    files = list(find_pictures(paths))
+    backend = open_backend(engine, threads)
+    width = max(len(shown(file)) for file in files)
+    kept: list[Result] = []
+    done = bad = 0
+    began = time.perf_counter()
+    if form == "csv":
+        click.echo(csv_header(), nl=False)
+    try:
+        with counted("classifying", quiet) as count:
+            for result in classify(backend, files, top=top, batch=batch, workers=os.cpu_count() or 1):
+                if result.error is not None:
+                    if strict:
+                        raise PictureError(f"{result.error} (--strict: {done} of {len(files)} pictures done)")
+                    bad += 1
+                    click.echo(f"skipped: {' '.join(shown(result.error).split())}", err=True)
+                done += 1
+                _print(result, form, width, kept)
+                count(done, len(files))
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped after {done} of {len(files)} pictures; run the same command again for all") from None
+    seconds = time.perf_counter() - began
+    if form == "json":
+        click.echo(json_document(str(engine), backend, kept))
+    if not quiet:
+        click.echo(
+            f"{done - bad} of {done} pictures classified, {bad} skipped, {seconds:.1f} s, {done / seconds:.1f} pictures/s; "
+            f"{backend.name} on {backend.device}, {backend.precision}, {backend.metadata.crops} crops each",
+            err=True,
+        )
+    backend.close()
+    if bad == done:
+        raise PictureError(f"none of the {done} pictures could be classified; the reasons are above")
+
+
+def _print(result: Result, form: str, width: int, kept: list[Result]) -> None:
+    """Print one result, or keep it for the JSON document."""
+    if form == "json":
+        kept.append(result)
+    elif form == "csv":
+        click.echo(csv_lines(result), nl=False)
+    elif result.error is None:
+        click.echo(table_line(result, width))
