@@ -176,7 +176,7 @@ class Architecture:
         if made.side < 1 or output.side < 1:
             raise RecipeError(
                 f"{layer.name} has nothing left to see: a map of {shape.side} x {shape.side} positions is too "
-                f"small for it with crops of {self.crop} pixels; choose a larger crop (64 or more for the paper's layers)"
+                f"small for it with crops of {self.crop} pixels; choose a larger crop (the paper's layers need 64)"
             )
         return Row(layer, shape, made, output, groups, weights + layer.kernels, weights * made.side**2)
 
@@ -232,9 +232,7 @@ def layer_table(network: NetworkRecipe) -> Architecture:
 def _step(network: NetworkRecipe, name: str) -> Step:
     """Return the step that a recipe calls `name`, with the recipe's constants."""
     if name == "lrn":
-        return ResponseNorm(
-            network.lrn_size, network.lrn_alpha, network.lrn_beta, network.lrn_k, network.lrn_scope
-        )
+        return ResponseNorm(network.lrn_size, network.lrn_alpha, network.lrn_beta, network.lrn_k, network.lrn_scope)
     if name == "pool":
         return Pool(network.pool_size, network.pool_stride)
     return MapNorm() if name == "map_norm" else Relu()

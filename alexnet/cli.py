@@ -5,14 +5,16 @@ Each command stands in its stage's `commands.py` and is imported when it is call
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
 import sys
 import traceback
 
 import click
 
 from alexnet import __version__
-from alexnet.errors import AlexNetError, UnexpectedError
+from alexnet.errors import UnexpectedError
 
 # Name -> (module, attribute, short help): what `alexnet --help` lists without importing the module.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -20,7 +22,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "data": ("alexnet.train.data.commands", "data", "Draw the embedded pictures."),
     "train": ("alexnet.train.commands", "train", "Train a network from a recipe."),
     "export": ("alexnet.export.commands", "export", "Turn a run into an ONNX model, with proof of parity."),
-    "build": ("alexnet.export.commands", "build", "Turn an ONNX model into a TensorRT engine and its sidecar."),
+    "build": (
+        "alexnet.export.commands",
+        "build",
+        "Turn an ONNX model into a TensorRT engine and its sidecar.",
+    ),
     "infer": ("alexnet.runtime.commands", "infer", "Classify pictures, ten crops each."),
     "check": ("alexnet.runtime.commands", "check", "Repeat a model's proof of parity from its parity pack."),
     "doctor": ("alexnet.runtime.commands", "doctor", "Say what is installed here and what each stage needs."),
@@ -48,8 +54,6 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; a name that is not there is refused with the nearest one."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            import difflib
-
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" The commands are {', '.join(COMMANDS)}."
             raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
@@ -79,7 +83,7 @@ def alexnet(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line; errors end on one line with their exit code, `--debug` adds the traceback."""
-    context_debug = "--debug" in sys.argv[1:2]
+    debug = "--debug" in sys.argv[1:2] or os.environ.get("ALEXNET_DEBUG", "") not in ("", "0")
     try:
         result = alexnet.main(prog_name="alexnet", standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
@@ -87,7 +91,7 @@ def main() -> None:
         click.echo("Stopped: nothing was left half-written.", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        if context_debug:
+        if debug:
             traceback.print_exc()
         error.show()
         sys.exit(error.exit_code)
@@ -96,14 +100,12 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except Exception as error:
-        if context_debug:
+        if debug:
             traceback.print_exc()
+        arguments = " ".join(part for part in sys.argv[1:] if part != "--debug")
         fault = UnexpectedError(
             f"{type(error).__name__}: {error}; this is a fault of the toolchain: "
-            f"run alexnet --debug {' '.join(sys.argv[1:])} and report the traceback"
+            f"run alexnet --debug {arguments} and report the traceback"
         )
         fault.show()
         sys.exit(fault.exit_code)
-
-
-__all__ = ["AlexNetError", "alexnet", "main"]

@@ -20,14 +20,18 @@ Examples:
 """
 )
 @click.option("--recipe", default="imagenet", show_default=True, help="A recipe's name, or the path of a .toml file.")
-@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of the recipe; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def describe(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print the layer table of a recipe: output shape, neurons, parameters and multiply-adds (MACs)."""
     architecture = layer_table(load_recipe(recipe, overrides).network)
     if as_json:
-        click.echo(
-            json.dumps({"layers": table_values(architecture), "parameters": architecture.parameters}, indent=2)
-        )
+        click.echo(json.dumps({"layers": table_values(architecture), "parameters": architecture.parameters}, indent=2))
     else:
         click.echo(describe_text(architecture))

@@ -21,15 +21,14 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     The bytes go to a temporary file in the same folder, are fsynced, and the file is renamed over
     `path`; a reader sees the old file or the new one, never a part. Parent folders are made.
 
-    Raises InputError when the folder cannot be written. The file's `name` is its path, for libraries that write by name.
+    Raises InputError when the folder cannot be written. The file's `name` is its path, for
+    libraries that write by name.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written"
-        ) from error
+        raise InputError(f"cannot write {path}: {error.strerror or error}, choose another folder") from error
     os.close(descriptor)
     temporary = Path(name)
     try:

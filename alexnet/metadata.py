@@ -53,7 +53,16 @@ class ModelMetadata:
     def to_properties(self) -> dict[str, str]:
         """Return what goes into an ONNX model's metadata_props."""
         values = self.to_values()
-        plain = ("name", "crop", "crops", "mean_sha256", "checkpoint_sha256", "toolchain_version", "lrn", "precision")
+        plain = (
+            "name",
+            "crop",
+            "crops",
+            "mean_sha256",
+            "checkpoint_sha256",
+            "toolchain_version",
+            "lrn",
+            "precision",
+        )
         return {
             PROPERTY: json.dumps(values, ensure_ascii=False, sort_keys=True),
             "labels": json.dumps(values["labels"], ensure_ascii=False),

@@ -101,7 +101,10 @@ class ParityPack:
     def save(self, path: Path) -> None:
         """Write the pack as safetensors, atomically."""
         header = {"names": json.dumps(self.names), "checkpoint_sha256": self.checkpoint_sha256, "format": "1"}
-        tensors = {"pictures": np.ascontiguousarray(self.pictures), "probabilities": self.probabilities}
+        tensors: dict[str, npt.NDArray[Any]] = {
+            "pictures": np.ascontiguousarray(self.pictures),
+            "probabilities": self.probabilities,
+        }
         write_bytes(path, save(tensors, metadata=header))
 
     @staticmethod

@@ -73,7 +73,16 @@ def decode_picture(data: bytes, name: str) -> Image.Image:
         ) from None
     except Image.DecompressionBombError:
         raise PictureError(f"{name} has far more than {PIXEL_LIMIT:,} pixels; make it smaller") from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, IndexError, TypeError, KeyError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        IndexError,
+        TypeError,
+        KeyError,
+    ) as error:
         raise PictureError(f"{name} cannot be decoded, it is truncated or damaged: {error}; replace it") from None
 
 

@@ -154,11 +154,18 @@ class Recipe:
             ("network.width", network.width, network.width > 0, "more than 0"),
             ("network.dropout", network.dropout, 0 <= network.dropout < 1, "at least 0 and below 1"),
             ("network.lrn_size", network.lrn_size, network.lrn_size % 2 == 1 and network.lrn_size > 0, "odd"),
-            ("network.crop", network.crop, 0 < network.crop <= self.data.picture, f"at most data.picture ({self.data.picture})"),
+            (
+                "network.crop",
+                network.crop,
+                0 < network.crop <= self.data.picture,
+                f"at most data.picture ({self.data.picture})",
+            ),
             ("sgd.batch", self.sgd.batch, self.sgd.batch >= 1, "1 or more"),
             ("sgd.learning_rate", self.sgd.learning_rate, self.sgd.learning_rate > 0, "more than 0"),
             ("schedule.epochs", self.schedule.epochs, self.schedule.epochs >= 0, "0 or more"),
             ("schedule.patience", self.schedule.patience, self.schedule.patience >= 1, "1 or more"),
         ):
             if not holds:
-                raise RecipeError(f"{name} is {value}, expected {expected}; change it in the recipe or with --set {name}=VALUE")
+                raise RecipeError(
+                    f"{name} is {value}, expected {expected}; change it in the recipe or with --set {name}=VALUE"
+                )

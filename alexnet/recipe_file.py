@@ -127,7 +127,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is Literal:
         if value not in get_args(hint):
             allowed = [str(choice) for choice in get_args(hint)]
-            raise RecipeError(f"{where} is {value!r}{_nearest(str(value), allowed)}; expected one of {', '.join(allowed)}")
+            raise RecipeError(
+                f"{where} is {value!r}{_nearest(str(value), allowed)}; expected one of {', '.join(allowed)}"
+            )
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -1,13 +1,13 @@
 """The run directory: what one training run leaves, and how the newest is found.
 
-    runs/quickstart-001/
-        recipe.toml                     the recipe as resolved, every field
-        labels.json                     class names in the order of the outputs
-        statistics.safetensors          the mean image and the colours' principal components
-        samples.safetensors             held-out pictures for the proof of parity
-        metrics.jsonl                   one line an epoch
-        checkpoint.json                 which weights are current, with their digest
-        checkpoint-00012.safetensors    weights and optimizer state after that epoch
+runs/quickstart-001/
+    recipe.toml                     the recipe as resolved, every field
+    labels.json                     class names in the order of the outputs
+    statistics.safetensors          the mean image and the colours' principal components
+    samples.safetensors             held-out pictures for the proof of parity
+    metrics.jsonl                   one line an epoch
+    checkpoint.json                 which weights are current, with their digest
+    checkpoint-00012.safetensors    weights and optimizer state after that epoch
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ class Run:
 
 def new_run(runs: Path, name: str) -> Run:
     """Return the next free directory `name-001`, `name-002`, ... under `runs`; it is not made yet."""
-    taken = [int(found[1]) for entry in _entries(runs) if (found := re.fullmatch(rf"{re.escape(name)}-(\d+)", entry.name))]
+    taken = [
+        int(found[1]) for entry in _entries(runs) if (found := re.fullmatch(rf"{re.escape(name)}-(\d+)", entry.name))
+    ]
     return Run(runs / f"{name}-{max(taken, default=0) + 1:03d}")
 
 

@@ -40,7 +40,9 @@ def export(run: Path | None, out: Path | None, pictures: Path | None, opset: int
     if out is None:
         raise click.UsageError("Say what to export to: add --onnx, or --onnx PATH.")
     if out.is_dir():
-        raise click.UsageError(f"--onnx takes a file, and {out} is a folder; a run stands before it: alexnet export {out} --onnx")
+        raise click.UsageError(
+            f"--onnx takes a file, and {out} is a folder; a run stands before it: alexnet export {out} --onnx"
+        )
     from alexnet.export.onnx_from_run import export_onnx, pictures_for_proof, source_from_run
 
     chosen = Run(run) if run else newest_run(RUNS)
@@ -87,8 +89,8 @@ def build(model: Path, output: Path | None, target: str | None, batch: str, comp
     seconds = time.perf_counter() - began
     click.echo(
         f"{plan}: {sidecar.plan_bytes / 1e6:.1f} MB in {seconds:.1f} s by {sidecar.module} {sidecar.tensorrt_version}, "
-        f"batch {sidecar.profile.smallest} to {sidecar.profile.largest}, best {sidecar.profile.best}, {sidecar.precision}, "
-        f"compute capability {', '.join(sidecar.compute_capabilities)}\n"
+        f"batch {sidecar.profile.smallest} to {sidecar.profile.largest}, best {sidecar.profile.best}, "
+        f"{sidecar.precision}, compute capability {', '.join(sidecar.compute_capabilities)}\n"
         f"{plan}.json: the sidecar; verified: {'yes' if sidecar.verified else 'no'}, {sidecar.verified_reason}\n"
         f"next: alexnet infer --engine {plan} images/"
     )

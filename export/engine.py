@@ -43,9 +43,7 @@ def parse_batch(text: str) -> Profile:
     return Profile(*numbers)
 
 
-def engine_from_onnx(
-    model: Path, plan: Path, target: Target, profile: Profile, compute: tuple[str, ...]
-) -> Sidecar:
+def engine_from_onnx(model: Path, plan: Path, target: Target, profile: Profile, compute: tuple[str, ...]) -> Sidecar:
     """Build `plan` from an ONNX model of this toolchain, write it and its sidecar, and return the sidecar.
 
     `compute` (sm89, ...) counts for the target rtx; the target gpu builds for the GPU that is here. Raises
@@ -90,7 +88,9 @@ def read_model(model: Path) -> tuple[bytes, ModelMetadata]:
         raise ModelError(f"{model} is not an ONNX model ({error}); write one with: alexnet export --onnx") from None
     properties = {entry.key: entry.value for entry in proto.metadata_props}
     metadata = ModelMetadata.from_properties(properties, str(model))
-    if [entry.name for entry in proto.graph.input] != [INPUT] or [entry.name for entry in proto.graph.output] != [OUTPUT]:
+    if [entry.name for entry in proto.graph.input] != [INPUT] or [entry.name for entry in proto.graph.output] != [
+        OUTPUT
+    ]:
         raise ModelError(f"{model} does not take {INPUT!r} to {OUTPUT!r}; export it again with: alexnet export --onnx")
     return data, metadata
 

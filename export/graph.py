@@ -58,8 +58,8 @@ def model_from_weights(
                 case MapNorm():
                     x = map_norm(graph, x, f"map_norm{number}", step)
                 case Pool():
-                    sides = {"kernel_shape": [step.size] * 2, "strides": [step.stride] * 2}
-                    x = graph.node("MaxPool", [x], f"pool{number}", **sides)
+                    window, stride = [step.size] * 2, [step.stride] * 2
+                    x = graph.node("MaxPool", [x], f"pool{number}", kernel_shape=window, strides=stride)
                 case Dropout():
                     kept *= 1.0 - step.rate
     average_of_crops(graph, x, architecture.classes)

@@ -60,7 +60,8 @@ def source_from_run(run: Run) -> Source:
     side = recipe.data.picture
     if statistics.mean.shape != (side, side, 3):
         raise InputError(
-            f"{run.statistics_path} holds a mean of {statistics.mean.shape}, the recipe expects {(side, side, 3)}; train again"
+            f"{run.statistics_path} holds a mean of {statistics.mean.shape}, the recipe expects "
+            f"{(side, side, 3)}; train again"
         )
     network = load_network(run)
     return Source(network, recipe, run.labels(), statistics.mean, load_checkpoint(run).state.sha256)
@@ -76,9 +77,7 @@ def pictures_for_proof(run: Run, folder: Path | None) -> tuple[Pixels, list[str]
     return np.stack([load_picture(file, preprocessing) for file in files]), [str(file) for file in files]
 
 
-def export_onnx(
-    source: Source, pictures: Pixels, names: list[str], out: Path, opset: int = DEFAULT_OPSET
-) -> Exported:
+def export_onnx(source: Source, pictures: Pixels, names: list[str], out: Path, opset: int = DEFAULT_OPSET) -> Exported:
     """Write `out` and its parity pack beside it; ParityError, with nothing written, when the proof fails.
 
     `pictures` is uint8 [P, S, S, 3], real ones. The pack is written before the model, which replaces an older

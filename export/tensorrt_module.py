@@ -55,7 +55,8 @@ def choose_target(asked: str | None) -> TargetChoice:
     if asked == "gpu":
         if not search.gpus:
             raise DeviceError(
-                f"--target gpu needs an NVIDIA GPU, and {search.reason}; build ahead of time for RTX cards with --target rtx"
+                f"--target gpu needs an NVIDIA GPU, and {search.reason}; "
+                "build ahead of time for RTX cards with --target rtx"
             )
         return TargetChoice("gpu", f"asked for; {search.reason}")
     if search.gpus and importlib.util.find_spec("tensorrt") is not None:

@@ -41,8 +41,8 @@ def check_model(path: Path, pack_path: Path | None = None) -> Check:
     side = metadata.preprocessing.side
     if pack.pictures.dtype != np.uint8 or pack.pictures.shape != (len(pack.names), side, side, 3) or not pack.names:
         raise InputError(
-            f"{pack_path} holds pictures {pack.pictures.dtype} {pack.pictures.shape}, {path} takes uint8 [N, {side}, {side}, 3]; "
-            "write both again with: alexnet export --onnx"
+            f"{pack_path} holds pictures {pack.pictures.dtype} {pack.pictures.shape}, {path} takes "
+            f"uint8 [N, {side}, {side}, 3]; write both again with: alexnet export --onnx"
         )
     tolerance = TOLERANCE.get(metadata.precision)
     if tolerance is None:
@@ -52,8 +52,8 @@ def check_model(path: Path, pack_path: Path | None = None) -> Check:
     comparison = compare(pack.probabilities, np.concatenate(parts), pack.names)
     if not comparison.largest <= tolerance:
         raise ParityError(
-            f"{path} differs from the training model by {comparison.largest:.2g} in a probability of {comparison.worst}, "
-            f"expected at most {tolerance:g} ({comparison.top1:.1%} of {comparison.pictures} pictures keep their best class); "
-            "do not use it, write it again with: alexnet export --onnx"
+            f"{path} differs from the training model by {comparison.largest:.2g} in a probability of "
+            f"{comparison.worst}, expected at most {tolerance:g} ({comparison.top1:.1%} of {comparison.pictures} pictures "
+            "keep their best class); do not use it, write it again with: alexnet export --onnx"
         )
     return Check(comparison, tolerance, backend, pack_path)

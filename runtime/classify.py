@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from alexnet.errors import PictureError
 from alexnet.pictures import load_picture
-from alexnet.runtime.backends import Backend
+from alexnet.runtime.backends import Backend, Floats
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -88,6 +88,6 @@ def _answer(backend: Backend, taken: list[tuple[Path, Pixels | PictureError]], t
         if isinstance(picture, PictureError):
             yield Result(path, (), picture.message)
             continue
-        probabilities = next(answers)
+        probabilities: Floats = next(answers)
         best = np.argsort(-probabilities, kind="stable")[:top]
         yield Result(path, tuple(Answer(labels[place], float(probabilities[place])) for place in best))

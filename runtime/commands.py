@@ -17,9 +17,20 @@ Examples:
   alexnet infer --engine model.onnx images/ --json --strict
 """
 )
-@click.option("--engine", required=True, type=click.Path(path_type=Path), help="Model: a .onnx file or a .plan with its sidecar.")
+@click.option(
+    "--engine",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Model: a .onnx file or a .plan with its sidecar.",
+)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to print for each picture.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Classes to print for each picture.",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures in a batch.")
 @click.option("--json", "form", flag_value="json", help="Print one JSON document.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV: path,rank,label,probability,error.")
@@ -43,7 +54,16 @@ def infer(
     """
     from alexnet.runtime.session import infer_paths
 
-    infer_paths(engine, list(paths), top=top, batch=batch, form=form or "table", strict=strict, threads=threads, quiet=quiet)
+    infer_paths(
+        engine,
+        list(paths),
+        top=top,
+        batch=batch,
+        form=form or "table",
+        strict=strict,
+        threads=threads,
+        quiet=quiet,
+    )
 
 
 @click.command(
@@ -54,7 +74,11 @@ Examples:
 """
 )
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--pack", type=click.Path(path_type=Path), help="Parity pack  [default: MODEL's name.parity.safetensors beside it]")
+@click.option(
+    "--pack",
+    type=click.Path(path_type=Path),
+    help="Parity pack  [default: MODEL's name.parity.safetensors beside it]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def check(model: Path, pack: Path | None, as_json: bool) -> None:
     """Hold MODEL against the training model's own answers, from the parity pack; torch is not needed.
@@ -65,7 +89,11 @@ def check(model: Path, pack: Path | None, as_json: bool) -> None:
 
     result = check_model(model, pack)
     if as_json:
-        values = {**result.comparison.to_values(), "tolerance": result.tolerance, "backend": result.backend.name}
+        values = {
+            **result.comparison.to_values(),
+            "tolerance": result.tolerance,
+            "backend": result.backend.name,
+        }
         click.echo(json.dumps({**values, "device": result.backend.device}, indent=2))
         return
     click.echo(f"{model} by {result.backend.name} on {result.backend.device}, against {result.pack}")

@@ -25,7 +25,9 @@ def checked(result: tuple[Any, ...], what: str) -> Any:
     """Return what a CUDA call gave after its status; DeviceError, naming `what` was tried, when it failed."""
     status, *values = result
     if int(status) != 0:
-        raise DeviceError(f"CUDA could not {what}: {status.name}; close other programs on the GPU or use a smaller --batch")
+        raise DeviceError(
+            f"CUDA could not {what}: {status.name}; close other programs on the GPU or use a smaller --batch"
+        )
     return values[0] if values else None
 
 

@@ -15,7 +15,10 @@ from alexnet.runtime.backends import BACKENDS
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("torch",), "training and export"),
     "cpu": (("onnxruntime",), "inference and the proof of parity on a CPU"),
-    "gpu": (("onnxruntime-gpu", "tensorrt", "cuda-python"), "engines for any NVIDIA GPU, datacentre GPUs among them"),
+    "gpu": (
+        ("onnxruntime-gpu", "tensorrt", "cuda-python"),
+        "engines for any NVIDIA GPU, datacentre GPUs among them",
+    ),
     "rtx": (("tensorrt-rtx", "cuda-python"), "engines for RTX cards, built ahead of time without a GPU"),
     "openvino": (("openvino",), "another runtime for the ONNX model"),
 }
@@ -42,7 +45,11 @@ def examine() -> list[Finding]:
     """Return everything the doctor looks at, in the order of the report."""
     findings = [
         Finding("alexnet", __version__),
-        Finding("Python", platform.python_version(), "" if sys.version_info >= (3, 11) else "install 3.11 or newer"),
+        Finding(
+            "Python",
+            platform.python_version(),
+            "" if sys.version_info >= (3, 11) else "install 3.11 or newer",
+        ),
         Finding("platform", f"{platform.system()} {platform.machine()}"),
         Finding("GPU", find_gpus().reason, "" if find_gpus().gpus else "models in .onnx run on the CPU"),
     ]
@@ -51,10 +58,16 @@ def examine() -> list[Finding]:
         found = ", ".join(f"{package} {version or 'not installed'}" for package, version in versions.items())
         missing = None in versions.values()
         findings.append(
-            Finding(f"extra {extra}", found, f"for {purpose}: pip install 'alexnet-toolchain[{extra}]'" if missing else "")
+            Finding(
+                f"extra {extra}",
+                found,
+                f"for {purpose}: pip install 'alexnet-toolchain[{extra}]'" if missing else "",
+            )
         )
     for info in BACKENDS:
-        findings.append(Finding(f"backend {info.name}", f"{info.suffix} on {info.device}, needs {', '.join(info.packages)}"))
+        findings.append(
+            Finding(f"backend {info.name}", f"{info.suffix} on {info.device}, needs {', '.join(info.packages)}")
+        )
     return findings + _conflicts()
 
 

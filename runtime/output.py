@@ -18,7 +18,7 @@ def shown(text: object) -> str:
 
 def table_line(result: Result, width: int) -> str:
     """Return one picture as one line: its path, `width` wide, and its classes with percentages, best first."""
-    answers = "  ".join(f"{answer.label} {answer.probability:6.2%}" for answer in result.answers)
+    answers = "  ".join(f"{answer.label} {answer.probability:7.2%}" for answer in result.answers)
     return f"{shown(result.path):{width}}  {answers}"
 
 

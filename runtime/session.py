@@ -52,14 +52,16 @@ def infer_paths(
                 _print(result, form, width, kept)
                 count(done, len(files))
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped after {done} of {len(files)} pictures; run the same command again for all") from None
+        raise Interrupted(
+            f"stopped after {done} of {len(files)} pictures; run the same command again for all"
+        ) from None
     seconds = time.perf_counter() - began
     if form == "json":
         click.echo(json_document(str(engine), backend, kept))
     if not quiet:
         click.echo(
-            f"{done - bad} of {done} pictures classified, {bad} skipped, {seconds:.1f} s, {done / seconds:.1f} pictures/s; "
-            f"{backend.name} on {backend.device}, {backend.precision}, {backend.metadata.crops} crops each",
+            f"{done - bad} of {done} pictures classified, {bad} skipped, {seconds:.1f} s, "
+            f"{done / seconds:.1f} pictures/s; {backend.name} on {backend.device}, {backend.precision}, {backend.metadata.crops} crops each",
             err=True,
         )
     backend.close()

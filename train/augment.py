@@ -29,13 +29,12 @@ def augment_batch(
     uses its root.
     """
     number, side = pictures.shape[0], pictures.shape[1]
-    tops, lefts = (
-        random.integers(0, side - crop + 1, size=(2, number))
-        if recipe.crops
-        else np.full((2, number), centre_offset(side, crop))
-    )
-    mirrored = random.random(number) < (0.5 if recipe.mirrors else 0.0)
-    factors = random.normal(0.0, recipe.colour, (number, 3)) if recipe.colour else np.zeros((number, 3))
+    corners = np.full((2, number), centre_offset(side, crop))
+    if recipe.crops:
+        corners = random.integers(0, side - crop + 1, size=(2, number))
+    tops, lefts = corners
+    mirrored = (random.random(number) < 0.5) & recipe.mirrors
+    factors = recipe.colour * random.standard_normal((number, 3))
     shifts = (factors * np.sqrt(statistics.eigenvalues)) @ statistics.eigenvectors.T
     views = np.empty((number, crop, crop, 3), dtype=np.float32)
     for place in range(number):

@@ -23,7 +23,13 @@ Examples:
     type=click.Path(path_type=Path),
     help="Folder with train/CLASS/*.jpg and val/CLASS/*.jpg  [default: data/NAME of the recipe]",
 )
-@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of the recipe; repeatable.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory  [default: the next free runs/NAME-001]")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this directory.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads  [default: all cores]")

@@ -43,13 +43,16 @@ def train_with_progress(
             recipe = load_recipe(recipe_name, overrides)
             run = Run(out) if out else new_run(runs, recipe.name)
             if run.checkpoint_path.exists():
-                raise InputError(f"{run.path} already holds a run; go on with --resume {run.path}, or give another --out")
+                raise InputError(
+                    f"{run.path} already holds a run; go on with --resume {run.path}, or give another --out"
+                )
             trainer = begin(recipe, data or Path("data") / recipe.name, run, reporting)
         _introduce(trainer)
         display.width = len(str(trainer.recipe.schedule.epochs))
         state = trainer.fit()
     click.echo(
-        f"trained {state.epoch} epochs in {clock(state.seconds)}: lowest top-1 error {state.best_error:.2%}, in {run.path}\n"
+        f"trained {state.epoch} epochs in {clock(state.seconds)}: lowest top-1 error {state.best_error:.2%}, "
+        f"in {run.path}\n"
         "next: alexnet export --onnx"
     )
 
@@ -59,7 +62,8 @@ def _introduce(trainer: Trainer) -> None:
     network, recipe = trainer.network.architecture, trainer.recipe
     threads = torch.get_num_threads()
     click.echo(
-        f"run {trainer.run.path}: {network.parameters:,} parameters in {network.columns} columns, {network.classes} classes, "
+        f"run {trainer.run.path}: {network.parameters:,} parameters in {network.columns} columns, "
+        f"{network.classes} classes, "
         f"crops of {network.crop} from pictures of {recipe.data.picture} pixels\n"
         f"{len(trainer.train.labels):,} pictures to train on, {len(trainer.val.labels):,} held out; "
         f"batches of {recipe.sgd.batch}, learning rate {trainer.state.learning_rate:g}; CPU, {threads} threads, float32"

@@ -35,7 +35,8 @@ def centre_logits(network: Network, pictures: Pixels, mean: Floats) -> torch.Ten
     crop = network.architecture.crop
     first = centre_offset(pictures.shape[1], crop)
     kept = slice(first, first + crop)
-    return network(crops_to_tensor(pictures[:, kept, kept], mean[kept, kept])).float()
+    logits: torch.Tensor = network(crops_to_tensor(pictures[:, kept, kept], mean[kept, kept]))
+    return logits.float()
 
 
 def evaluate_centre(

@@ -50,9 +50,7 @@ class EpochReport:
     def line(self, width: int) -> str:
         """Return the report as one line; the epoch's number is padded to `width` digits."""
         drop = (
-            f"; learning rate now {self.next_learning_rate:g}"
-            if self.next_learning_rate != self.learning_rate
-            else ""
+            f"; learning rate now {self.next_learning_rate:g}" if self.next_learning_rate != self.learning_rate else ""
         )
         return (
             f"epoch {self.epoch:{width}}/{self.epochs}  loss {self.loss:6.3f}  "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,10 @@ def spread_indices(number: int, wanted: int = NUMBER) -> list[int]:
 def save_samples(run: Run, samples: Samples) -> None:
     """Write the run's samples, atomically."""
     header = {"names": json.dumps(samples.names)}
-    tensors = {"pictures": np.ascontiguousarray(samples.pictures), "labels": samples.labels}
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "pictures": np.ascontiguousarray(samples.pictures),
+        "labels": samples.labels,
+    }
     write_bytes(run.samples_path, save(tensors, metadata=header))
 
 

@@ -102,7 +102,16 @@ def _trainer(
 ) -> Trainer:
     """Return the trainer with the reporting's callbacks."""
     return Trainer(
-        run, recipe, network, train, val, statistics, state, reporting.stop, reporting.on_batch, reporting.on_epoch
+        run,
+        recipe,
+        network,
+        train,
+        val,
+        statistics,
+        state,
+        reporting.stop,
+        reporting.on_batch,
+        reporting.on_epoch,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.errors import InputError, ModelError
+from alexnet.errors import InputError, ModelError, missing_package
 from alexnet.metadata import ModelMetadata
 
 Pixels = npt.NDArray[np.uint8]
@@ -57,7 +57,12 @@ class BackendInfo:
 
 BACKENDS = (
     BackendInfo(
-        "onnxruntime", ".onnx", "CPU", ("cpu",), ("onnxruntime",), "alexnet.runtime.backends.onnxruntime_cpu:open_model"
+        "onnxruntime",
+        ".onnx",
+        "CPU",
+        ("cpu",),
+        ("onnxruntime",),
+        "alexnet.runtime.backends.onnxruntime_cpu:open_model",
     ),
     BackendInfo(
         "tensorrt",
@@ -81,8 +86,16 @@ def open_backend(path: Path, threads: int | None = None) -> Backend:
         raise InputError(f"{path} {what}; write one with: alexnet export --onnx, or alexnet build model.onnx")
     for info in BACKENDS:
         if path.suffix.lower() == info.suffix:
-            module, function = info.opener.split(":")
-            opener: Callable[[Path, int | None], Backend] = getattr(importlib.import_module(module), function)
-            return opener(path, threads)
+            return _opener(info)(path, threads)
     known = ", ".join(f"{info.suffix} ({info.name})" for info in BACKENDS)
     raise ModelError(f"{path} is no model by its suffix, expected {known}; write one with: alexnet export --onnx")
+
+
+def _opener(info: BackendInfo) -> Callable[[Path, int | None], Backend]:
+    """Import and return a backend's opener; MissingPackageError when what it runs on is not installed."""
+    module, function = info.opener.split(":")
+    try:
+        opener: Callable[[Path, int | None], Backend] = getattr(importlib.import_module(module), function)
+    except ImportError:
+        raise missing_package(info.packages[0], info.extras[0], f"the backend {info.name}") from None
+    return opener

@@ -68,9 +68,15 @@ def _inspect(data: bytes, path: Path) -> ModelMetadata:
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
         raise ModelError(f"{path} keeps weights in other files, which are not read; export it again as one file")
     side, classes = metadata.preprocessing.side, len(metadata.labels)
-    expected = {"pictures": (onnx.TensorProto.UINT8, [side, side, 3]), "probabilities": (onnx.TensorProto.FLOAT, [classes])}
+    expected = {
+        "pictures": (onnx.TensorProto.UINT8, [side, side, 3]),
+        "probabilities": (onnx.TensorProto.FLOAT, [classes]),
+    }
     found = {
-        entry.name: (entry.type.tensor_type.elem_type, [dim.dim_value for dim in entry.type.tensor_type.shape.dim][1:])
+        entry.name: (
+            entry.type.tensor_type.elem_type,
+            [dim.dim_value for dim in entry.type.tensor_type.shape.dim][1:],
+        )
         for entry in (*model.graph.input, *model.graph.output)
     }
     if found != expected:

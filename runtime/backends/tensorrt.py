@@ -89,7 +89,8 @@ class TensorRTEngine:
         self.engine: Any = self.runtime.deserialize_cuda_engine(path.read_bytes())
         if self.engine is None:
             raise DeviceError(
-                f"{sidecar.module} cannot load {path} on this GPU; build it here with: alexnet build {sidecar.onnx_name}"
+                f"{sidecar.module} cannot load {path} on this GPU; "
+                f"build it here with: alexnet build {sidecar.onnx_name}"
             )
         self.context: Any = self.engine.create_execution_context()
         self.stream = Stream()

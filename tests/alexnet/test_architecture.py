@@ -37,7 +37,13 @@ def test_macs_of_the_first_layer() -> None:
 
 @pytest.mark.parametrize(
     ("crop", "place", "expected"),
-    [(224, "after", (0, 3)), (224, "both", (2, 2)), (227, "none", (0, 0)), (112, "after", (0, 3)), (227, "after", (0, 0))],
+    [
+        (224, "after", (0, 3)),
+        (224, "both", (2, 2)),
+        (227, "none", (0, 0)),
+        (112, "after", (0, 3)),
+        (227, "after", (0, 0)),
+    ],
 )
 def test_conv1_padding(crop: int, place: str, expected: tuple[int, int]) -> None:
     assert conv1_padding(crop, 11, 4, place) == expected
@@ -51,7 +57,13 @@ def test_every_padding_gives_55_positions(crop: int, place: str) -> None:
 
 def test_the_2012_source_is_data() -> None:
     network = NetworkRecipe(
-        steps=(("lrn", "pool", "relu"), ("relu", "lrn", "map_norm", "pool"), ("relu",), ("relu",), ("relu", "pool")),
+        steps=(
+            ("lrn", "pool", "relu"),
+            ("relu", "lrn", "map_norm", "pool"),
+            ("relu",),
+            ("relu",),
+            ("relu", "pool"),
+        ),
         lrn_alpha=1e-4 / 5,
     )
     first, second = layer_table(network).layers[:2]
@@ -77,5 +89,5 @@ def test_without_dropout_no_layer_has_it() -> None:
 
 def test_a_crop_too_small_is_refused_by_layer() -> None:
     assert layer_table(NetworkRecipe(crop=64)).parameters > 0
-    with pytest.raises(RecipeError, match="conv5 has nothing left to see.*crops of 63"):
+    with pytest.raises(RecipeError, match=r"conv5 has nothing left to see.*crops of 63"):
         layer_table(NetworkRecipe(crop=63))

@@ -56,6 +56,8 @@ def test_an_error_is_one_line_and_debug_adds_the_traceback() -> None:
 
 def test_the_documented_exit_codes_are_those_of_the_errors() -> None:
     text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ") and line.split("|")[1].strip().isdigit()]
+    rows = [
+        line.split("|") for line in text.splitlines() if line.startswith("| ") and line.split("|")[1].strip().isdigit()
+    ]
     documented = {int(row[1]): row[3].strip() for row in rows}
     assert documented == EXIT_CODES

@@ -7,7 +7,13 @@ import pytest
 
 from alexnet.errors import RecipeError
 from alexnet.recipe import Recipe
-from alexnet.recipe_file import load_recipe, recipe_from_values, recipe_names, recipe_to_toml, recipe_to_values
+from alexnet.recipe_file import (
+    load_recipe,
+    recipe_from_values,
+    recipe_names,
+    recipe_to_toml,
+    recipe_to_values,
+)
 
 
 def test_the_imagenet_recipe_is_the_default_to_the_letter() -> None:
@@ -23,7 +29,8 @@ def test_every_recipe_loads_and_survives_toml(name: str) -> None:
 
 def test_overrides_change_fields_of_any_type() -> None:
     recipe = load_recipe(
-        "imagenet", ["schedule.epochs=3", "network.width=1", "network.lrn_scope=layer", "schedule.drop_after=[1, 2]"]
+        "imagenet",
+        ["schedule.epochs=3", "network.width=1", "network.lrn_scope=layer", "schedule.drop_after=[1, 2]"],
     )
     assert recipe.schedule.epochs == 3
     assert recipe.network.width == 1.0

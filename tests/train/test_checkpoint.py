@@ -9,7 +9,14 @@ import torch
 from alexnet.errors import InputError, TrainingError
 from alexnet.recipe import Recipe
 from alexnet.run import Run
-from alexnet.train.checkpoint import Checkpoint, TrainingState, load_checkpoint, load_weights, save_checkpoint, weights_digest
+from alexnet.train.checkpoint import (
+    Checkpoint,
+    TrainingState,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    weights_digest,
+)
 from alexnet.train.network import Network
 
 

@@ -20,7 +20,9 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def test_train_prints_each_epoch_and_what_to_do_next(run_cli: Cli, tmp_path: Path, recipe: Path, tiny_data: Path) -> None:
+def test_train_prints_each_epoch_and_what_to_do_next(
+    run_cli: Cli, tmp_path: Path, recipe: Path, tiny_data: Path
+) -> None:
     out = tmp_path / "run"
     result = run_cli("train", "--recipe", recipe, "--data", tiny_data, "--out", out, "--set", "schedule.epochs=2")
     assert result.exit_code == 0, result.output
@@ -48,7 +50,9 @@ def test_a_signal_saves_and_says_how_to_resume(tmp_path: Path, recipe: Path, tin
     assert f"go on with: alexnet train --resume {out}" in errors
     assert "Traceback" not in errors
     resumed = subprocess.run(
-        [sys.executable, "-m", "alexnet", "train", "--resume", str(out), "--set", "a=1"], capture_output=True, text=True
+        [sys.executable, "-m", "alexnet", "train", "--resume", str(out), "--set", "a=1"],
+        capture_output=True,
+        text=True,
     )
     assert resumed.returncode == 2
     assert (out / "checkpoint.json").is_file()

@@ -66,7 +66,9 @@ def test_stopped_and_resumed_equals_never_stopped_bit_for_bit(
     expected, found = tensors(whole), tensors(parts)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-    losses = [[json.loads(line)["loss"] for line in run.metrics_path.read_text().splitlines()] for run in (whole, parts)]
+    losses = [
+        [json.loads(line)["loss"] for line in run.metrics_path.read_text().splitlines()] for run in (whole, parts)
+    ]
     assert losses[0] == losses[1]
 
 
@@ -92,7 +94,9 @@ def test_the_net_learns_its_training_set(tmp_path: Path, tiny_recipe: Recipe, ti
     assert witness.reports[-1].loss < 0.5 * witness.reports[0].loss
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_the_rate(tmp_path: Path, tiny_recipe: Recipe, tiny_data: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_and_names_the_rate(
+    tmp_path: Path, tiny_recipe: Recipe, tiny_data: Path
+) -> None:
     recipe = replace(tiny_recipe, sgd=replace(tiny_recipe.sgd, learning_rate=1e6))
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at epoch \d, batch \d.*--set sgd.learning_rate="):
         begin(recipe, tiny_data, Run(tmp_path / "run"), Witness().reporting()).fit()

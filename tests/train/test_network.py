@@ -66,7 +66,9 @@ def test_dropout_is_the_papers_and_not_inverted() -> None:
 
 
 def test_start_has_the_recipes_spread_and_biases() -> None:
-    recipe = load_recipe("imagenet", ["network.width=0.25", "network.classes=10", "data.picture=128", "network.crop=112"])
+    recipe = load_recipe(
+        "imagenet", ["network.width=0.25", "network.classes=10", "data.picture=128", "network.crop=112"]
+    )
     network = Network(layer_table(recipe.network))
     start_weights(network, recipe)
     weights = numpy_weights(network)
@@ -87,7 +89,13 @@ def test_start_is_fixed_by_the_seed() -> None:
 
 
 def test_the_2012_order_normalises_and_pools_before_relu() -> None:
-    steps = (("lrn", "pool", "relu"), ("relu", "lrn", "map_norm", "pool"), ("relu",), ("relu",), ("relu", "pool"))
+    steps = (
+        ("lrn", "pool", "relu"),
+        ("relu", "lrn", "map_norm", "pool"),
+        ("relu",),
+        ("relu",),
+        ("relu", "pool"),
+    )
     network = Network(layer_table(NetworkRecipe(width=1 / 16, crop=64, classes=5, steps=steps)))  # type: ignore[arg-type]
-    assert [name for name in network.stages[0][1]] == ["conv1_1_responsenorm", "conv1_2_pool", "conv1_3_relu"]
+    assert network.stages[0][1] == ["conv1_1_responsenorm", "conv1_2_pool", "conv1_3_relu"]
     assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 5)

@@ -26,7 +26,12 @@ Examples:
 @click.option("--size", default=128, show_default=True, help="Shorter side, in pixels.")
 @click.option("--train", default=3000, show_default=True, help="Pictures to train on.")
 @click.option("--val", default=500, show_default=True, help="Pictures held out for validation.")
-@click.option("--flat", type=click.IntRange(min=1), metavar="N", help="Draw only N pictures of a third part, all in OUT.")
+@click.option(
+    "--flat",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Draw only N pictures of a third part, all in OUT.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Processes  [default: one a core]")
 def make(out: Path, seed: int, size: int, train: int, val: int, flat: int | None, workers: int | None) -> None:
     """Draw the embedded pictures: ten classes of things, the same ones on every machine.
@@ -42,6 +47,14 @@ def make(out: Path, seed: int, size: int, train: int, val: int, flat: int | None
         return
     with counted("drawing") as count:
         make_pictures(
-            out, seed=seed, size=size, train=train, val=val, workers=workers or os.cpu_count() or 1, progress=count
+            out,
+            seed=seed,
+            size=size,
+            train=train,
+            val=val,
+            workers=workers or os.cpu_count() or 1,
+            progress=count,
         )
-    click.echo(f"{out}: {train:,} pictures to train on and {val:,} held out, {len(CLASSES)} classes: {', '.join(CLASSES)}")
+    click.echo(
+        f"{out}: {train:,} pictures to train on and {val:,} held out, {len(CLASSES)} classes: {', '.join(CLASSES)}"
+    )

@@ -78,9 +78,7 @@ def make_pictures(
     _check(seed, size)
     for part, number in (("train", train), ("val", val)):
         if number < len(CLASSES):
-            raise InputError(
-                f"{part} is to have {number} pictures; give at least {len(CLASSES)}, one of each class"
-            )
+            raise InputError(f"{part} is to have {number} pictures; give at least {len(CLASSES)}, one of each class")
     asked = {
         "generator_version": GENERATOR_VERSION,
         "seed": seed,
@@ -97,9 +95,7 @@ def make_pictures(
     chunks = [tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)]
     draw = partial(_draw_chunk, out, seed=seed, size=size)
     # Started afresh rather than forked: the caller may hold threads, which do not survive a fork.
-    with (
-        nullcontext() if workers == 1 else ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    ) as pool:
+    with nullcontext() if workers == 1 else ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         done = 0
         for drawn in map(draw, chunks) if pool is None else pool.map(draw, chunks):
             done += drawn
@@ -171,9 +167,7 @@ def _is_finished(out: Path, asked: dict[str, Any]) -> bool:
             return name == DESCRIPTION
     for part in ("train", "val"):
         if (out / part).exists():
-            raise InputError(
-                f"{out / part} is there, but no {DESCRIPTION} that says what it is; choose another folder"
-            )
+            raise InputError(f"{out / part} is there, but no {DESCRIPTION} that says what it is; choose another folder")
     return False
 
 

@@ -43,9 +43,7 @@ def box(left: float, top: float, right: float, bottom: float, ink: int = PAINT) 
     return polygon([(left, top), (right, top), (right, bottom), (left, bottom)], ink)
 
 
-def ellipse(
-    x: float, y: float, radius_x: float, radius_y: float, ink: int = PAINT, *, tilt: float = 0.0
-) -> Shape:
+def ellipse(x: float, y: float, radius_x: float, radius_y: float, ink: int = PAINT, *, tilt: float = 0.0) -> Shape:
     """Fill an ellipse about (x, y), turned by `tilt` degrees."""
     angles = np.linspace(0, 2 * math.pi, 36, endpoint=False)
     points = np.stack([radius_x * np.cos(angles), radius_y * np.sin(angles)], axis=1)
@@ -82,9 +80,7 @@ def rotation(degrees: float) -> Points:
     return np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
 
 
-def arrange(
-    shapes: Sequence[Shape], *, degrees: float, mirrored: bool, extent: float, centre: Point
-) -> list[Shape]:
+def arrange(shapes: Sequence[Shape], *, degrees: float, mirrored: bool, extent: float, centre: Point) -> list[Shape]:
     """Turn, mirror, scale and move shapes together.
 
     The bounding box of the result has its longer side `extent` and its middle at `centre`, so that
@@ -112,14 +108,10 @@ def masks(shapes: Sequence[Shape], width: int, height: int) -> list[Image.Image]
         draw.polygon(_pixels(shape.points), fill=shape.ink)
     groups: list[tuple[int, ...]] = [(PAINT, ACCENT, TRIM), (PAINT,), (ACCENT,), (TRIM,)]
     # `point` looks every pixel's ink up in a table of 256 entries.
-    return [
-        inks.point([255 * (ink in group) for ink in range(256)]).reduce(SUPERSAMPLING) for group in groups
-    ]
+    return [inks.point([255 * (ink in group) for ink in range(256)]).reduce(SUPERSAMPLING) for group in groups]
 
 
-def overlay(
-    shapes: Sequence[Points], colours: Sequence[tuple[int, int, int]], width: int, height: int
-) -> Image.Image:
+def overlay(shapes: Sequence[Points], colours: Sequence[tuple[int, int, int]], width: int, height: int) -> Image.Image:
     """Draw polygons in their colours (RGB, 0..255) over nothing: an antialiased RGBA image."""
     image = Image.new("RGBA", (width * SUPERSAMPLING, height * SUPERSAMPLING))
     draw = ImageDraw.Draw(image)

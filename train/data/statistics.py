@@ -45,9 +45,7 @@ class Statistics:
         """Return the statistics in a file; InputError when it is missing or damaged."""
         try:
             tensors = load_file(path)
-            return Statistics(
-                tensors["mean"], tensors["covariance"], tensors["eigenvalues"], tensors["eigenvectors"]
-            )
+            return Statistics(tensors["mean"], tensors["covariance"], tensors["eigenvalues"], tensors["eigenvectors"])
         except (OSError, SafetensorError, KeyError) as error:
             raise InputError(f"{path} does not hold a training set's statistics ({error}); train again") from None
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 Rng = np.random.Generator
 Colour = tuple[float, float, float]
-Plane = NDArray[np.float32]
+Plane = NDArray[np.floating]
 
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in brightness (ITU-R BT.601)."""
@@ -64,9 +64,7 @@ def direction(rng: Rng) -> tuple[float, float]:
     return round(math.cos(angle), 6), round(math.sin(angle), 6)
 
 
-def surface(
-    rng: Rng, width: int, height: int, colours: tuple[Colour, Colour], kinds: tuple[str, ...]
-) -> Image.Image:
+def surface(rng: Rng, width: int, height: int, colours: tuple[Colour, Colour], kinds: tuple[str, ...]) -> Image.Image:
     """Draw an RGB image of one of the `kinds` of texture in two colours.
 
     Kinds: plain, gradient, stripes, checks, tiles, noise and horizon. Lengths are shares of the
