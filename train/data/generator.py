@@ -73,12 +73,15 @@ def make_pictures(
     in this one if that is 1; `progress` is called with (pictures done, pictures in all). A folder left half
     drawn is completed; a finished one is left as it is.
 
-    Raises InputError when `out` holds something else, or was drawn with other arguments.
+    Raises InputError when an argument is out of range, and when `out` holds something else or was drawn with
+    other arguments.
     """
     _check(seed, size)
     for part, number in (("train", train), ("val", val)):
         if number < len(CLASSES):
             raise InputError(f"{part} is to have {number} pictures; give at least {len(CLASSES)}, one of each class")
+    if workers < 1:
+        raise InputError(f"{workers} workers cannot draw pictures; give at least 1")
     asked = {
         "generator_version": GENERATOR_VERSION,
         "seed": seed,
