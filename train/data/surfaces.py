@@ -88,7 +88,8 @@ def texture(rng: Rng, kind: str, width: int, height: int) -> Plane:
     y = (np.arange(height, dtype=np.float32) / side)[:, None]
     u, v = x * across + y * along, y * across - x * along
     if kind == "gradient":
-        return (u - u.min()) / (u.max() - u.min())
+        gradient: Plane = (u - u.min()) / (u.max() - u.min())
+        return gradient
     if kind == "horizon":
         level, slope = rng.uniform(0.3, 0.7), rng.uniform(-0.15, 0.15)
         return _edge(y - level * height / side - slope * (x - 0.5), side)
@@ -97,7 +98,8 @@ def texture(rng: Rng, kind: str, width: int, height: int) -> Plane:
         return _stripes(u, period, rng.uniform(0.3, 0.7), side)
     if kind == "checks":
         first, second = _stripes(u, period, 0.5, side), _stripes(v, period, 0.5, side)
-        return first + second - 2 * first * second
+        checks: Plane = first + second - 2 * first * second
+        return checks
     if kind == "tiles":
         from_middle = np.sqrt((u % period - period / 2) ** 2 + (v % period - period / 2) ** 2)
         return _edge(period * rng.uniform(0.2, 0.4) - from_middle, side)
@@ -112,7 +114,8 @@ def noise(rng: Rng, width: int, height: int, *, cells: int) -> Plane:
 
 def _edge(distance: Plane, side: int) -> Plane:
     """Turn signed distances, in shares of the shorter side, into 0 or 1 with an edge of one pixel."""
-    return np.clip(distance * side + 0.5, 0, 1).astype(np.float32)
+    inside: Plane = np.clip(distance * side + 0.5, 0, 1).astype(np.float32)
+    return inside
 
 
 def _stripes(u: Plane, period: float, share: float, side: int) -> Plane:
