@@ -7,7 +7,10 @@ Section 2: the shorter side is brought to 256 pixels, and the central 256 x 256 
 
 from __future__ import annotations
 
+import contextlib
 import io
+import stat
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from alexnet.errors import InputError, ModelError, PictureError
 
@@ -24,6 +27,27 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # A picture of more pixels is refused before it is decoded: 100 megapixels take 300 MB as RGB.
 PIXEL_LIMIT = 100_000_000
+# The bytes of a file are held to what that many pixels take uncompressed, with room for 16 bits a channel.
+FILE_LIMIT = 1_000_000_000
+# Pictures of more pixels are decoded one at a time, so that memory does not grow with the number of threads.
+LARGE = 25_000_000
+_large_turn = threading.Lock()
+
+# EXIF orientation -> what turns the picture upright; 1 is upright already, other values say nothing.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow warns of damage and of size, and both are reported here as errors. The filter stands for the whole
+# process because warnings.catch_warnings is not safe in threads.
+for _category in (UserWarning, Image.DecompressionBombWarning):
+    warnings.filterwarnings("ignore", category=_category, module=r"PIL\.")
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -60,30 +84,41 @@ def decode_picture(data: bytes, name: str) -> Image.Image:
     each. Raises PictureError, naming the picture `name`, for other formats, truncated data, or more
     than PIXEL_LIMIT pixels.
     """
+    with _damage_as_picture_error(data, name):
+        return _decoded(_opened(data, name))
+
+
+@contextlib.contextmanager
+def _damage_as_picture_error(data: bytes, name: str) -> Iterator[None]:
+    """Turn whatever Pillow raises over the picture `data` into a PictureError that names it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _refuse_size(image.width, image.height, name)
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image))
+        yield
+    except PictureError:
+        raise
     except UnidentifiedImageError:
         raise PictureError(
             f"{name} is not a picture in {', '.join(FORMATS)} ({_looks_like(data)}); convert it or leave it out"
         ) from None
     except Image.DecompressionBombError:
         raise PictureError(f"{name} has far more than {PIXEL_LIMIT:,} pixels; make it smaller") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        MemoryError,
-        IndexError,
-        TypeError,
-        KeyError,
-    ) as error:
+    except Exception as error:
+        # Damaged files make Pillow raise nearly anything, struct.error and ZeroDivisionError among them.
         raise PictureError(f"{name} cannot be decoded, it is truncated or damaged: {error}; replace it") from None
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    """Return the picture with its header read and nothing decoded; PictureError when it is too large."""
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    _refuse_size(image.width, image.height, name)
+    return image
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    """Return an opened picture as RGB, turned upright."""
+    image.load()
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    upright = _rgb(image)
+    return upright if turn is None else upright.transpose(turn)
 
 
 def _refuse_size(width: int, height: int, name: str) -> None:
@@ -114,16 +149,21 @@ def _looks_like(data: bytes) -> str:
 def _rgb(image: Image.Image) -> Image.Image:
     """Return `image` as RGB: 16-bit greys scaled to 8 bits, transparency laid over white."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        # 16-bit files use 0..65535; a 32-bit integer or float file is stretched over its own range.
-        top = 65535.0 if image.mode.startswith("I;16") else max(65535.0, float(values.max(initial=0.0)))
-        if image.mode == "F" and values.max(initial=0.0) <= 1.0:
-            top = 1.0
-        return Image.fromarray((values.clip(0.0, top) / top * 255.0).round().astype(np.uint8)).convert("RGB")
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        top = _full_scale(image.mode, float(values.max(initial=0.0)))
+        return Image.fromarray((values.clip(0.0, top) * (255.0 / top)).round().astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")
+
+
+def _full_scale(mode: str, largest: float) -> float:
+    """Return the value that is white: 65535 in 16-bit files, the least usual full scale that holds the rest."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    usual = (65535.0,) if mode == "I" else (1.0, 255.0, 65535.0)
+    return next((scale for scale in usual if largest <= scale), largest)
 
 
 def square(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
@@ -141,24 +181,45 @@ def square(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
 
 
 def load_picture(path: Path, preprocessing: Preprocessing) -> Pixels:
-    """Return the picture in a file as uint8 [S, S, 3]; PictureError when it cannot be read or decoded."""
+    """Return the picture in a file as uint8 [S, S, 3]; PictureError when it cannot be read or decoded.
+
+    Any number of threads may call it; pictures of more than LARGE pixels are decoded one at a time.
+    """
+    data, name = _read(path), str(path)
+    with _damage_as_picture_error(data, name):
+        image = _opened(data, name)
+        with _large_turn if image.width * image.height > LARGE else contextlib.nullcontext():
+            return square(_decoded(image), preprocessing)
+
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of a regular file of at most FILE_LIMIT bytes; a pipe or a device could be without end."""
     try:
-        data = path.read_bytes()
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError(f"{path} is not a file but a folder, pipe or device; give a picture file")
+        if status.st_size > FILE_LIMIT:
+            raise PictureError(f"{path} has {status.st_size:,} bytes, the limit is {FILE_LIMIT:,}; make it smaller")
+        return path.read_bytes()
     except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror or error}") from None
-    return square(decode_picture(data, str(path)), preprocessing)
+        raise PictureError(f"{path} cannot be read: {error.strerror or error}; replace it or leave it out") from None
 
 
 def find_pictures(paths: list[Path]) -> Iterator[Path]:
     """Yield the files named, and the pictures under the folders named, each folder walked in sorted order.
 
-    A file is yielded whatever its suffix; in a folder those of SUFFIXES count, and hidden ones do not.
-    Raises InputError when a path is missing or a folder holds no picture.
+    A file is yielded whatever its suffix; in a folder those of SUFFIXES count, and hidden ones do not. A folder
+    that links lead to more than once is walked once. Raises InputError when a path is missing or a folder holds
+    no picture.
     """
     for path in paths:
-        if not path.exists():
-            raise InputError(f"{path} does not exist; give a picture or a folder of pictures")
-        if not path.is_dir():
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be opened: {error.strerror or error}; give a picture or a folder of pictures"
+            ) from None
+        if not stat.S_ISDIR(status.st_mode):
             yield path
             continue
         found = False
@@ -169,19 +230,21 @@ def find_pictures(paths: list[Path]) -> Iterator[Path]:
             raise InputError(f"{path} holds no pictures ({', '.join(SUFFIXES)}); give a folder that does")
 
 
-def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield the pictures under `folder`, depth first, names in sorted order; a link to a folder above is left out."""
-    here = folder.resolve()
-    if here in above:
-        return
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror or error}; mend its permissions") from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry, (*above, here))
-        elif entry.suffix.lower() in SUFFIXES:
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the pictures under `folder`, depth first, names in sorted order, each real folder once."""
+    waiting, seen = [folder], set()
+    while waiting:
+        entry = waiting.pop()
+        try:
+            below = entry.is_dir()
+            if below:
+                status = entry.stat()
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                entries = sorted(entry.iterdir(), reverse=True)
+                waiting += [inside for inside in entries if not inside.name.startswith(".")]
+        except OSError as error:
+            raise InputError(f"{entry} cannot be read: {error.strerror or error}; mend its permissions") from None
+        if not below and entry.suffix.lower() in SUFFIXES:
             yield entry

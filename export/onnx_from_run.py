@@ -55,8 +55,8 @@ class Source:
 
 def source_from_run(run: Run) -> Source:
     """Return what a run trained; InputError or TrainingError when it is not whole."""
-    statistics = Statistics.load(run.statistics_path)
     recipe = run.recipe()
+    statistics = Statistics.load(run.statistics_path)
     side = recipe.data.picture
     if statistics.mean.shape != (side, side, 3):
         raise InputError(

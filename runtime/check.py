@@ -53,7 +53,7 @@ def check_model(path: Path, pack_path: Path | None = None) -> Check:
     if not comparison.largest <= tolerance:
         raise ParityError(
             f"{path} differs from the training model by {comparison.largest:.2g} in a probability of "
-            f"{comparison.worst}, expected at most {tolerance:g} ({comparison.top1:.1%} of {comparison.pictures} pictures "
-            "keep their best class); do not use it, write it again with: alexnet export --onnx"
+            f"{comparison.worst}, expected at most {tolerance:g} ({comparison.top1:.1%} of {comparison.pictures} "
+            "pictures keep their best class); do not use it, write it again with: alexnet export --onnx"
         )
     return Check(comparison, tolerance, backend, pack_path)

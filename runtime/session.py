@@ -61,7 +61,8 @@ def infer_paths(
     if not quiet:
         click.echo(
             f"{done - bad} of {done} pictures classified, {bad} skipped, {seconds:.1f} s, "
-            f"{done / seconds:.1f} pictures/s; {backend.name} on {backend.device}, {backend.precision}, {backend.metadata.crops} crops each",
+            f"{done / seconds:.1f} pictures/s; {backend.name} on {backend.device}, {backend.precision}, "
+            f"{backend.metadata.crops} crops each",
             err=True,
         )
     backend.close()

@@ -33,7 +33,7 @@ def augment_batch(
     if recipe.crops:
         corners = random.integers(0, side - crop + 1, size=(2, number))
     tops, lefts = corners
-    mirrored = (random.random(number) < 0.5) & recipe.mirrors
+    mirrored = np.asarray(random.random(number)) < (0.5 if recipe.mirrors else 0.0)
     factors = recipe.colour * random.standard_normal((number, 3))
     shifts = (factors * np.sqrt(statistics.eigenvalues)) @ statistics.eigenvectors.T
     views = np.empty((number, crop, crop, 3), dtype=np.float32)

@@ -1,0 +1,55 @@
+"""Small random networks whose answers differ from picture to picture, and pictures for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from alexnet.architecture import layer_table
+from alexnet.export.onnx_from_run import Source
+from alexnet.recipe import DataRecipe, NetworkRecipe, Recipe, StartRecipe
+from alexnet.train.network import Network
+
+SIDE = 72
+
+
+def random_source(network: NetworkRecipe, seed: int = 0, side: int = SIDE) -> Source:
+    """Return a network with weights large enough that its probabilities are far from equal."""
+    layers = len(network.kernels) + len(network.hidden) + 1
+    start = StartRecipe(spread=(0.01,) * layers, bias=(0.0,) * layers)
+    data = DataRecipe(picture=max(side, network.crop))
+    recipe = Recipe(name="random", data=data, network=network, start=start)
+    module = Network(layer_table(network)).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            if name.endswith("bias"):
+                value.copy_(torch.rand(value.shape, generator=generator) * 0.2)
+            else:
+                fan_in = value[0].numel()
+                value.copy_(torch.randn(value.shape, generator=generator) * (2.5 / fan_in) ** 0.5)
+    mean = np.random.default_rng(seed).uniform(90, 160, (recipe.data.picture,) * 2 + (3,)).astype(np.float32)
+    labels = tuple(f"thing {place}" for place in range(network.classes))
+    return Source(module, recipe, labels, mean, "c" * 64)
+
+
+def random_pictures(number: int, side: int = SIDE, seed: int = 1) -> npt.NDArray[np.uint8]:
+    """Return smooth random pictures uint8 [number, side, side, 3]."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (number, 9, 9, 3), dtype=np.uint8)
+    place = np.arange(side) * 9 // side
+    return coarse[:, place][:, :, place]
+
+
+TINY = NetworkRecipe(width=1 / 16, crop=64, classes=7)
+
+
+@pytest.fixture(scope="session")
+def tiny_source() -> Source:
+    return random_source(TINY)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> npt.NDArray[np.uint8]:
+    return random_pictures(9)

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from click.testing import Result
+from onnx import numpy_helper
+
+from alexnet.errors import ParityError
+from alexnet.export import onnx_from_run
+from alexnet.export.onnx_from_run import Source, export_onnx
+from alexnet.metadata import ModelMetadata
+from alexnet.parity import ParityPack
+from alexnet.pictures import Preprocessing, find_pictures, load_picture
+from alexnet.recipe import NetworkRecipe
+from tests.export.conftest import random_source
+
+Cli = Callable[..., Result]
+Pixels = npt.NDArray[np.uint8]
+NAMES = [f"picture {place}" for place in range(9)]
+
+
+def test_model_and_pack_are_written_with_their_metadata(tmp_path: Path, tiny_source: Source, pictures: Pixels) -> None:
+    exported = export_onnx(tiny_source, pictures, NAMES, tmp_path / "model.onnx")
+    assert exported.comparison.largest < 1e-5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.parity.safetensors"]
+    model = onnx.load(tmp_path / "model.onnx")
+    metadata = ModelMetadata.from_properties({entry.key: entry.value for entry in model.metadata_props}, "model.onnx")
+    assert metadata.labels == tiny_source.labels
+    assert metadata.mean_sha256 == hashlib.sha256(tiny_source.mean.tobytes()).hexdigest()
+    assert metadata.parity["largest"] == exported.comparison.largest
+    assert metadata.recipe["network"]["crop"] == 64
+    pack = ParityPack.load(exported.pack)
+    assert pack.names == NAMES
+    assert np.array_equal(pack.pictures, pictures)
+
+
+Weights = dict[str, npt.NDArray[np.float32]]
+
+
+def _alpha_not_scaled(model: onnx.ModelProto) -> None:
+    for entry in model.graph.initializer:
+        if entry.name == "lrn1/alpha_root":
+            entry.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(entry) * np.float32(5**0.5), entry.name))
+
+
+def _mean_mirrored(model: onnx.ModelProto) -> None:
+    for entry in model.graph.initializer:
+        if entry.name == "mean_image":
+            mirrored = np.ascontiguousarray(numpy_helper.to_array(entry)[:, ::-1])
+            entry.CopyFrom(numpy_helper.from_array(mirrored, entry.name))
+
+
+def _dropout_forgotten(model: onnx.ModelProto) -> None:
+    for entry in model.graph.initializer:
+        if entry.name == "fc7.weight":
+            entry.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(entry) * np.float32(2), entry.name))
+
+
+def _columns_swapped(model: onnx.ModelProto) -> None:
+    for entry in model.graph.initializer:
+        if entry.name == "conv2.weight":
+            weights = numpy_helper.to_array(entry)
+            swapped = np.concatenate(np.split(weights, 2)[::-1])
+            entry.CopyFrom(numpy_helper.from_array(swapped, entry.name))
+
+
+@pytest.mark.parametrize("fault", [_alpha_not_scaled, _mean_mirrored, _dropout_forgotten, _columns_swapped])
+def test_a_planted_fault_fails_the_export_and_leaves_the_old_model(
+    tmp_path: Path,
+    tiny_source: Source,
+    pictures: Pixels,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[onnx.ModelProto], None],
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"the old one")
+    build = onnx_from_run.model_from_weights
+
+    def faulty(*arguments: object) -> onnx.ModelProto:
+        model = build(*arguments)  # type: ignore[arg-type]
+        fault(model)
+        return model
+
+    monkeypatch.setattr(onnx_from_run, "model_from_weights", faulty)
+    with pytest.raises(
+        ParityError, match=r"differs from the training model by .* in a probability of picture \d"
+    ) as caught:
+        export_onnx(tiny_source, pictures, NAMES, tmp_path / "model.onnx")
+    assert caught.value.exit_code == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_bytes() == b"the old one"
+
+
+def test_a_network_that_answers_nan_is_not_exported(tmp_path: Path, pictures: Pixels) -> None:
+    source = random_source(NetworkRecipe(width=1 / 16, crop=64, classes=7))
+    source.network.get_parameter("fc8.bias").data.fill_(float("nan"))
+    with pytest.raises(ParityError, match="answers NaN"):
+        export_onnx(source, pictures, NAMES, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_full_net_on_real_photographs(tmp_path: Path, photos: Path) -> None:
+    source = random_source(NetworkRecipe(), side=256)
+    files = list(find_pictures([photos]))[:50]
+    pictures = np.stack([load_picture(file, Preprocessing(256)) for file in files])
+    exported = export_onnx(source, pictures, [file.name for file in files], tmp_path / "model.onnx")
+    assert exported.comparison.pictures == len(files) >= 10
+    assert exported.comparison.largest < 1e-4
+    assert exported.comparison.top1 == 1.0
+    answers = ParityPack.load(exported.pack).probabilities
+    assert answers.max(axis=1).mean() > 0.01  # ten times what equal answers would be
+    assert len(set(answers.argmax(axis=1).tolist())) > 1
+
+
+@pytest.fixture
+def tiny_run(tmp_path: Path, tiny_source: Source, pictures: Pixels) -> Path:
+    """A run directory as training leaves it, of the small random network."""
+    import torch
+
+    from alexnet.run import Run
+    from alexnet.train.checkpoint import Checkpoint, TrainingState, save_checkpoint
+    from alexnet.train.data.statistics import Statistics
+    from alexnet.train.samples import Samples, save_samples
+
+    run = Run(tmp_path / "runs" / "random-001")
+    run.begin(tiny_source.recipe, tiny_source.labels)
+    three = np.eye(3, dtype=np.float32)
+    Statistics(tiny_source.mean, three, three[0], three).save(run.statistics_path)
+    save_samples(run, Samples(pictures, NAMES, np.zeros(9, dtype=np.int64)))
+    tensors = {f"weights.{name}": value.detach() for name, value in tiny_source.network.named_parameters()}
+    tensors |= {f"velocity.{name}": torch.zeros_like(value) for name, value in tiny_source.network.named_parameters()}
+    save_checkpoint(run, Checkpoint(TrainingState(epoch=3), tensors))
+    return run.path
+
+
+def test_the_command_takes_the_newest_run_and_prints_the_figures(
+    tiny_run: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_run.parents[1])
+    result = run_cli("export", "--onnx")
+    assert result.exit_code == 0, result.output
+    assert "the newest run under runs/" in result.output
+    for word in (
+        "largest difference",
+        "KL divergence",
+        "top-1 agreement",
+        "worst picture",
+        "next: alexnet build model.onnx",
+    ):
+        assert word in result.output
+    named = run_cli("export", tiny_run, "--onnx", "other/net.onnx")
+    assert named.exit_code == 0
+    assert Path("other/net.parity.safetensors").is_file()
+
+
+def test_wrong_uses_of_the_command_say_what_to_do(tiny_run: Path, run_cli: Cli, tmp_path: Path) -> None:
+    assert run_cli("export", tiny_run).exit_code == 2
+    swapped = run_cli("export", "--onnx", tiny_run)
+    assert swapped.exit_code == 2
+    assert "a run stands before it" in swapped.output
+    absent = run_cli("export", tmp_path / "absent", "--onnx", tmp_path / "m.onnx")
+    assert (absent.exit_code, "is not a run" in absent.output) == (3, True)
+    opset = run_cli("export", tiny_run, "--onnx", tmp_path / "m.onnx", "--opset", "9")
+    assert (opset.exit_code, "opset 9 is not offered" in opset.output) == (5, True)
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_truncated_checkpoint_writes_nothing(tiny_run: Path, run_cli: Cli, tmp_path: Path) -> None:
+    (weights,) = tiny_run.glob("checkpoint-*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    result = run_cli("export", tiny_run, "--onnx", tmp_path / "m.onnx")
+    assert (result.exit_code, "truncated or was changed" in result.output) == (3, True)
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_recipe_that_does_not_fit_the_weights_writes_nothing(tiny_run: Path, run_cli: Cli, tmp_path: Path) -> None:
+    recipe = tiny_run / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("width = 0.0625", "width = 0.125"))
+    result = run_cli("export", tiny_run, "--onnx", tmp_path / "m.onnx")
+    assert (result.exit_code, "for conv1.weight, the recipe expects" in result.output) == (12, True)
+    assert not (tmp_path / "m.onnx").exists()

@@ -1,0 +1,139 @@
+"""The checks before an engine is deserialised, in their order; running one needs a GPU (marker `gpu`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from alexnet.errors import DeviceError, MissingPackageError, SidecarError
+from alexnet.gpu import Gpu, GpuSearch, find_gpus
+from alexnet.runtime.backends.tensorrt import check_device, check_version, import_tensorrt
+from alexnet.sidecar import Profile, Sidecar, sidecar_beside
+from tests.runtime.conftest import metadata
+
+Cli = Callable[..., Result]
+PLAN = b"these are no engine's bytes, and nothing may try to deserialise them"
+
+
+def write_plan(folder: Path, **changes: object) -> Path:
+    plan = folder / "model.plan"
+    plan.write_bytes(PLAN)
+    sidecar = Sidecar(
+        module="tensorrt_rtx",
+        tensorrt_version="1.0",
+        plan_sha256=hashlib.sha256(PLAN).hexdigest(),
+        plan_bytes=len(PLAN),
+        onnx_sha256="0" * 64,
+        onnx_name="model.onnx",
+        target="rtx",
+        compute_capabilities=("8.9", "12.0"),
+        gpu_name=None,
+        precision="fp32",
+        profile=Profile(1, 8, 32),
+        input_name="pictures",
+        output_name="probabilities",
+        verified=False,
+        verified_reason="no GPU here",
+        metadata=metadata(),
+    )
+    replace(sidecar, **changes).save(sidecar_beside(plan))  # type: ignore[arg-type]
+    return plan
+
+
+def test_a_missing_damaged_or_strange_sidecar_is_refused_first(tmp_path: Path, run_cli: Cli) -> None:
+    plan = write_plan(tmp_path)
+    path = sidecar_beside(plan)
+    whole = path.read_text()
+    values = json.loads(whole)
+    without = {key: value for key, value in values.items() if key != "plan_sha256"}
+    for text in ("{", "[]", json.dumps({**values, "format": 9}), json.dumps(without), json.dumps({**values, "new": 1})):
+        path.write_text(text)
+        result = run_cli("check", plan)
+        assert result.exit_code == 11, result.output
+        assert "build again" in result.stderr
+    path.unlink()
+    assert "has no sidecar model.plan.json" in run_cli("check", plan).stderr
+
+
+def test_other_bytes_than_the_sidecars_are_refused(tmp_path: Path, run_cli: Cli) -> None:
+    plan = write_plan(tmp_path)
+    plan.write_bytes(PLAN + b"!")
+    result = run_cli("check", plan)
+    assert result.exit_code == 11
+    assert "its sidecar says" in result.stderr
+    assert "alexnet build model.onnx" in result.stderr
+
+
+def test_a_sidecar_cannot_name_a_module_of_its_own(tmp_path: Path, run_cli: Cli) -> None:
+    result = run_cli("check", write_plan(tmp_path, module="antigravity"))
+    assert (result.exit_code, "expected one of tensorrt, tensorrt_rtx" in result.stderr) == (11, True)
+
+
+def test_a_module_that_is_not_installed_names_its_extra(tmp_path: Path) -> None:
+    sidecar = replace(Sidecar.load(write_plan(tmp_path)), module="tensorrt")
+    if __import__("importlib.util").util.find_spec("tensorrt") is not None:
+        pytest.skip("tensorrt is installed here")
+    with pytest.raises(MissingPackageError, match=r"tensorrt, which is not installed.*\[gpu\]"):
+        import_tensorrt(sidecar)
+
+
+def test_another_version_names_both_and_the_command(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path)
+    sidecar = Sidecar.load(plan)
+    check_version(sidecar, "1.0", plan)
+    with pytest.raises(
+        SidecarError, match=r"tensorrt_rtx 1.0, 1.7 is installed; .*alexnet build model.onnx --target rtx"
+    ):
+        check_version(sidecar, "1.7", plan)
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        (GpuSearch((), "no NVIDIA driver is installed"), r"needs an NVIDIA GPU: no NVIDIA driver.*--engine model.onnx"),
+        (GpuSearch((Gpu("NVIDIA H200", "9.0", "13.0"),), "one"), r"compute capability 8.9, 12.0, NVIDIA H200 has 9.0"),
+    ],
+)
+def test_no_gpu_or_another_capability_is_a_device_error(tmp_path: Path, search: GpuSearch, words: str) -> None:
+    plan = write_plan(tmp_path)
+    with pytest.raises(DeviceError, match=words) as caught:
+        check_device(Sidecar.load(plan), search, plan)
+    assert caught.value.exit_code == 8
+
+
+def test_a_gpu_that_it_was_built_for_is_taken(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path)
+    ada = Gpu("NVIDIA RTX 4090", "8.9", "13.0")
+    assert check_device(Sidecar.load(plan), GpuSearch((ada,), "one"), plan) == ada
+
+
+def test_without_a_gpu_the_command_ends_on_one_line(tmp_path: Path, run_cli: Cli) -> None:
+    rtx = pytest.importorskip("tensorrt_rtx")
+    if find_gpus().gpus:
+        pytest.skip("there is a GPU here")
+    plan = write_plan(tmp_path, tensorrt_version=str(rtx.__version__))
+    result = run_cli("infer", "--engine", plan, Path(__file__).parent)
+    assert result.exit_code in (3, 8)
+    checked = run_cli("check", plan)
+    assert checked.exit_code == 8
+    assert checked.stderr.count("\n") == 1
+    assert "needs an NVIDIA GPU" in checked.stderr
+
+
+@pytest.mark.gpu
+def test_an_engine_built_here_answers_as_the_training_model(tmp_path: Path, run_cli: Cli) -> None:
+    from alexnet.export.onnx_from_run import export_onnx
+    from tests.export.conftest import TINY, random_pictures, random_source
+
+    names = [str(place) for place in range(9)]
+    export_onnx(random_source(TINY), random_pictures(9), names, tmp_path / "model.onnx")
+    built = run_cli("build", tmp_path / "model.onnx", "--batch", "1,2,4")
+    assert built.exit_code == 0, built.output
+    checked = run_cli("check", tmp_path / "model.plan")
+    assert checked.exit_code == 0, checked.output
