@@ -139,11 +139,10 @@ def _looks_like(data: bytes) -> str:
         return "it is a GIF"
     if data[:4] == b"%PDF":
         return "it is a PDF"
-    try:
-        data[:256].decode("ascii")
-    except UnicodeDecodeError:
-        return "its first bytes are " + data[:4].hex(" ")
-    return "it is text"
+    start = data[:256]
+    if start.isascii() and all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):
+        return "it is text"
+    return "its first bytes are " + start[:4].hex(" ")
 
 
 def _rgb(image: Image.Image) -> Image.Image:
