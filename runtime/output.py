@@ -16,9 +16,9 @@ def shown(text: object) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text))
 
 
-def table_line(result: Result, width: int) -> str:
-    """Return one picture as one line: its path, `width` wide, and its classes with percentages, best first."""
-    answers = "  ".join(f"{answer.label} {answer.probability:7.2%}" for answer in result.answers)
+def table_line(result: Result, width: int, label_width: int) -> str:
+    """Return one picture as one line: its path and classes, padded to their widths, with percentages, best first."""
+    answers = "  ".join(f"{shown(answer.label):{label_width}} {answer.probability:7.2%}" for answer in result.answers)
     return f"{shown(result.path):{width}}  {answers}"
 
 

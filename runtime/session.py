@@ -34,7 +34,7 @@ def infer_paths(
     """
     files = list(find_pictures(paths))
     backend = open_backend(engine, threads)
-    width = max(len(shown(file)) for file in files)
+    widths = max(len(shown(file)) for file in files), max(len(shown(label)) for label in backend.metadata.labels)
     kept: list[Result] = []
     done = bad = 0
     began = time.perf_counter()
@@ -49,7 +49,7 @@ def infer_paths(
                     bad += 1
                     click.echo(f"skipped: {' '.join(shown(result.error).split())}", err=True)
                 done += 1
-                _print(result, form, width, kept)
+                _print(result, form, widths, kept)
                 count(done, len(files))
     except KeyboardInterrupt:
         raise Interrupted(
@@ -70,11 +70,11 @@ def infer_paths(
         raise PictureError(f"none of the {done} pictures could be classified; the reasons are above")
 
 
-def _print(result: Result, form: str, width: int, kept: list[Result]) -> None:
+def _print(result: Result, form: str, widths: tuple[int, int], kept: list[Result]) -> None:
     """Print one result, or keep it for the JSON document."""
     if form == "json":
         kept.append(result)
     elif form == "csv":
         click.echo(csv_lines(result), nl=False)
     elif result.error is None:
-        click.echo(table_line(result, width))
+        click.echo(table_line(result, *widths))

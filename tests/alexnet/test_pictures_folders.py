@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,11 @@ def test_folders_nested_deeper_than_the_stack(tmp_path: Path, monkeypatch: pytes
         os.chdir("d")
     Path("deep.jpg").write_bytes(JPEG)
     os.chdir(tmp_path)
-    assert [path.name for path in find_pictures([Path()])] == ["deep.jpg"]
+    try:
+        assert [path.name for path in find_pictures([Path()])] == ["deep.jpg"]
+    finally:
+        # pytest's own clean-up is recursive and would fail on a folder this deep.
+        subprocess.run(["rm", "-r", "d"], check=True)
 
 
 def test_a_folder_that_cannot_be_read_is_said_before_anything_is_classified(
