@@ -13,6 +13,11 @@ from typing import IO, Any
 import click
 
 
+def printable(text: str) -> str:
+    """Return `text` fit for a terminal: control characters and undecodable bytes of file names are escaped."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 class AlexNetError(click.ClickException):
     """Base of the errors below: the message on one line of standard error, then `exit_code`."""
 
@@ -20,7 +25,7 @@ class AlexNetError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print `Error: message` on one line, whatever line breaks a quoted cause contained."""
-        message = " ".join(self.format_message().split())
+        message = printable(" ".join(self.format_message().split()))
         click.echo(f"Error: {message}", file=file if file is not None else sys.stderr)
 
 

@@ -76,7 +76,7 @@ def read_json(path: Path) -> Any:
     """Return the JSON value in `path`; InputError when it is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"cannot read {path} as JSON: {error}") from error
 
 

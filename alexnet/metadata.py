@@ -111,6 +111,6 @@ class ModelMetadata:
             )
         try:
             values = json.loads(properties[PROPERTY])
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ModelError(f"{where} has damaged metadata: {error}; export the model again") from None
         return ModelMetadata.from_values(values, where)

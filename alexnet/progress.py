@@ -24,7 +24,8 @@ def counted(description: str, quiet: bool = False) -> Iterator[Count]:
         yield _lines(description, console)
     else:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
+        # Standard output carries results: the bar must not take it over.
+        with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
             task = progress.add_task(description, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 

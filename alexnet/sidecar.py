@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet.errors import InputError, SidecarError
+from alexnet.errors import InputError, ModelError, SidecarError
 from alexnet.files import read_json, sha256_of, write_json
 from alexnet.metadata import ModelMetadata
 
@@ -77,14 +77,11 @@ class Sidecar:
             )
         try:
             values = read_json(path)
-            if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-                raise SidecarError(f"{path} is not a sidecar of format {FORMAT}; build again: alexnet build MODEL.onnx")
-            profile = Profile(**values.pop("profile"))
-            metadata = ModelMetadata.from_values(values.pop("metadata"), str(path))
-            capabilities = tuple(str(name) for name in values.pop("compute_capabilities"))
-            return Sidecar(profile=profile, metadata=metadata, compute_capabilities=capabilities, **values)
-        except (InputError, KeyError, TypeError, AttributeError) as error:
-            raise SidecarError(f"{path} is damaged ({error}); build again with: alexnet build MODEL.onnx") from None
+        except InputError as error:
+            raise _damaged(path, error.message) from None
+        if not isinstance(values, dict) or type(values.get("format")) is not int or values["format"] != FORMAT:
+            raise SidecarError(f"{path} is not a sidecar of format {FORMAT}; build again: alexnet build MODEL.onnx")
+        return _sidecar_from_values({key: value for key, value in values.items() if key != "format"}, path)
 
     def check_digest(self, plan: Path) -> None:
         """Raise SidecarError when the bytes of `plan` are not those the sidecar describes."""
@@ -99,3 +96,56 @@ class Sidecar:
 def sidecar_beside(plan: Path) -> Path:
     """Return where the sidecar of a plan stands: `model.plan.json` beside `model.plan`."""
     return plan.with_name(plan.name + ".json")
+
+
+def _sidecar_from_values(values: dict[str, Any], path: Path) -> Sidecar:
+    """Return the sidecar in a JSON object; SidecarError for a field that is missing, unknown or of another type."""
+    names = [field.name for field in dataclasses.fields(Sidecar)]
+    if different := sorted(set(names) ^ set(values)):
+        raise _damaged(path, f"missing or unknown: {', '.join(different)}")
+    for name, value in values.items():
+        if not _fits(name, value):
+            raise _damaged(path, f"{name} is {value!r}")
+    try:
+        metadata = ModelMetadata.from_values(values["metadata"], str(path))
+    except ModelError as error:
+        raise _damaged(path, error.message) from None
+    profile = Profile(**values["profile"])
+    return Sidecar(
+        **{
+            **values,
+            "metadata": metadata,
+            "profile": profile,
+            "compute_capabilities": tuple(values["compute_capabilities"]),
+        }
+    )
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Return whether a JSON value is what the field `name` holds."""
+    match name:
+        case "metadata":
+            return isinstance(value, dict)
+        case "profile":
+            sizes = [field.name for field in dataclasses.fields(Profile)]
+            return (
+                isinstance(value, dict)
+                and set(value) == set(sizes)
+                and all(type(size) is int for size in value.values())
+                and 1 <= value["smallest"] <= value["best"] <= value["largest"]
+            )
+        case "compute_capabilities":
+            return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+        case "plan_bytes":
+            return type(value) is int
+        case "verified":
+            return isinstance(value, bool)
+        case "gpu_name":
+            return value is None or isinstance(value, str)
+        case _:
+            return isinstance(value, str)
+
+
+def _damaged(path: Path, reason: str) -> SidecarError:
+    """Return the error for a sidecar that cannot be used."""
+    return SidecarError(f"{path} is damaged ({reason}); build again with: alexnet build MODEL.onnx")
