@@ -1,4 +1,4 @@
-# What a newcomer runs; `make help` lists it. PYTHON, PICTURES, HELD_OUT, EPOCHS and DATA can be set on the line.
+# What a newcomer runs; `make help` lists it. PYTHON, EXTRAS, PICTURES, HELD_OUT and TRAIN can be set on the line.
 PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= train,cpu,rtx,openvino,dev

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.errors import PictureError
+from alexnet.errors import ModelError, PictureError
 from alexnet.pictures import load_picture
 from alexnet.runtime.backends import Backend, Floats
 
@@ -61,7 +61,8 @@ def classify(
         while waiting:
             taken: list[tuple[Path, Pixels | PictureError]] = []
             good = 0
-            while waiting and good < size:
+            # A run of bad pictures is passed on after a while, so that it is reported as it comes.
+            while waiting and good < size and len(taken) < size * (1 + AHEAD):
                 path, future = waiting.popleft()
                 taken.append((path, future.result()))
                 good += not isinstance(taken[-1][1], PictureError)
@@ -89,5 +90,7 @@ def _answer(backend: Backend, taken: list[tuple[Path, Pixels | PictureError]], t
             yield Result(path, (), picture.message)
             continue
         probabilities: Floats = next(answers)
+        if not np.isfinite(probabilities).all():
+            raise ModelError(f"the model answers NaN or infinity for {path}; see what alexnet check says of it")
         best = np.argsort(-probabilities, kind="stable")[:top]
         yield Result(path, tuple(Answer(labels[place], float(probabilities[place])) for place in best))

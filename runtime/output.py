@@ -7,19 +7,20 @@ import io
 import json
 from typing import Any
 
+from alexnet.errors import printable
 from alexnet.runtime.backends import Backend
 from alexnet.runtime.classify import Result
 
 
-def shown(text: object) -> str:
-    """Return a name fit for a terminal: control characters and undecodable bytes are escaped."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text))
+def table_line(result: Result, path_width: int, label_width: int) -> str:
+    """Return one picture as one line: its path and its classes with percentages, best first, in columns.
 
-
-def table_line(result: Result, width: int, label_width: int) -> str:
-    """Return one picture as one line: its path and classes, padded to their widths, with percentages, best first."""
-    answers = "  ".join(f"{shown(answer.label):{label_width}} {answer.probability:7.2%}" for answer in result.answers)
-    return f"{shown(result.path):{width}}  {answers}"
+    The widths are those of the longest path and label, in letters.
+    """
+    answers = "  ".join(
+        f"{printable(answer.label):{label_width}} {answer.probability:7.2%}" for answer in result.answers
+    )
+    return f"{printable(str(result.path)):{path_width}}  {answers}"
 
 
 CSV_HEADER = ("path", "rank", "label", "probability", "error")
@@ -29,7 +30,7 @@ def csv_lines(result: Result) -> str:
     """Return one picture as CSV, a line a class; a picture without answers has one line with its error."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    path = str(result.path).encode(errors="backslashreplace").decode()
+    path = str(result.path)
     if result.error is not None:
         writer.writerow((path, "", "", "", result.error))
     for rank, answer in enumerate(result.answers, start=1):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import click
 
-from alexnet.errors import Interrupted, PictureError
+from alexnet.errors import Interrupted, PictureError, printable
 from alexnet.pictures import find_pictures
 from alexnet.progress import counted
 from alexnet.runtime.backends import open_backend
 from alexnet.runtime.classify import Result, classify
-from alexnet.runtime.output import csv_header, csv_lines, json_document, shown, table_line
+from alexnet.runtime.output import csv_header, csv_lines, json_document, table_line
 
 
 def infer_paths(
@@ -34,20 +35,25 @@ def infer_paths(
     """
     files = list(find_pictures(paths))
     backend = open_backend(engine, threads)
-    widths = max(len(shown(file)) for file in files), max(len(shown(label)) for label in backend.metadata.labels)
+    widths = (
+        max(len(printable(str(file))) for file in files),
+        max(len(printable(label)) for label in backend.metadata.labels),
+    )
+    # On a terminal that shows the results as they come, a bar among them would only be in the way.
+    silent = quiet or (form != "json" and sys.stdout.isatty())
     kept: list[Result] = []
     done = bad = 0
     began = time.perf_counter()
     if form == "csv":
-        click.echo(csv_header(), nl=False)
+        _write(csv_header())
     try:
-        with counted("classifying", quiet) as count:
-            for result in classify(backend, files, top=top, batch=batch, workers=os.cpu_count() or 1):
+        with counted("classifying", silent) as count:
+            for result in classify(backend, files, top=top, batch=batch, workers=threads or os.cpu_count() or 1):
                 if result.error is not None:
                     if strict:
                         raise PictureError(f"{result.error} (--strict: {done} of {len(files)} pictures done)")
                     bad += 1
-                    click.echo(f"skipped: {' '.join(shown(result.error).split())}", err=True)
+                    click.echo(f"skipped: {printable(result.error)}", err=True)
                 done += 1
                 _print(result, form, widths, kept)
                 count(done, len(files))
@@ -75,6 +81,12 @@ def _print(result: Result, form: str, widths: tuple[int, int], kept: list[Result
     if form == "json":
         kept.append(result)
     elif form == "csv":
-        click.echo(csv_lines(result), nl=False)
+        _write(csv_lines(result))
     elif result.error is None:
-        click.echo(table_line(result, *widths))
+        _write(table_line(result, *widths) + "\n")
+
+
+def _write(text: str) -> None:
+    """Write to standard output at once; what its encoding lacks, undecodable file names too, is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 import onnxruntime as ort
+from google.protobuf.message import Message
 
 from alexnet.errors import DeviceError, ModelError
 from alexnet.metadata import ModelMetadata
@@ -27,8 +28,15 @@ class OnnxRuntimeCpu:
         self.precision = metadata.precision
 
     def probabilities(self, pictures: Pixels) -> Floats:
-        """Return the probabilities [N, classes] of pictures [N, S, S, 3]."""
-        answer: Floats = self.session.run(["probabilities"], {"pictures": pictures})[0]
+        """Return the probabilities [N, classes] of pictures [N, S, S, 3]; ModelError when the graph does not run."""
+        try:
+            answer: Floats = self.session.run(["probabilities"], {"pictures": pictures})[0]
+        except Exception as error:
+            # ONNX Runtime's exceptions share no base class of their own.
+            raise ModelError(f"ONNX Runtime could not run {self.metadata.name}: {error}; export it again") from None
+        expected = (len(pictures), len(self.metadata.labels))
+        if answer.shape != expected:
+            raise ModelError(f"the model answers {answer.shape}, expected {expected}; export it again")
         return answer
 
     def close(self) -> None:
@@ -64,8 +72,11 @@ def _inspect(data: bytes, path: Path) -> ModelMetadata:
     except Exception as error:
         # onnx passes on whatever protobuf raises, which differs between its versions.
         raise ModelError(f"{path} is not an ONNX model ({error}); write one with: alexnet export --onnx") from None
+    if not model.ir_version or not model.graph.node:
+        found = "no nodes" if data else "no bytes"
+        raise ModelError(f"{path} is not an ONNX model, it has {found}; write one with: alexnet export --onnx")
     metadata = ModelMetadata.from_properties({entry.key: entry.value for entry in model.metadata_props}, str(path))
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+    if _refers_outside(model):
         raise ModelError(f"{path} keeps weights in other files, which are not read; export it again as one file")
     side, classes = metadata.preprocessing.side, len(metadata.labels)
     expected = {
@@ -79,9 +90,29 @@ def _inspect(data: bytes, path: Path) -> ModelMetadata:
         )
         for entry in (*model.graph.input, *model.graph.output)
     }
-    if found != expected:
+    batches = [entry.type.tensor_type.shape.dim[:1] for entry in (*model.graph.input, *model.graph.output)]
+    if found != expected or any(dim.HasField("dim_value") for batch in batches for dim in batch):
         raise ModelError(
-            f"{path} takes and gives {sorted(found)}, expected pictures uint8 [N, {side}, {side}, 3] and probabilities "
-            f"float32 [N, {classes}] as its metadata says; export the model again with: alexnet export --onnx"
+            f"{path} takes and gives {_described(model)}, expected pictures uint8 [N, {side}, {side}, 3] and "
+            f"probabilities float [N, {classes}] as its metadata says; export it again with: alexnet export --onnx"
         )
     return metadata
+
+
+def _described(model: onnx.ModelProto) -> str:
+    """Return a model's inputs and outputs as name, type and shape."""
+    parts = []
+    for entry in (*model.graph.input, *model.graph.output):
+        tensor = entry.type.tensor_type
+        shape = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim]
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        parts.append(f"{entry.name} {kind} [{', '.join(map(str, shape))}]")
+    return ", ".join(parts)
+
+
+def _refers_outside(message: Message) -> bool:
+    """Return whether any tensor below `message`, in subgraphs and functions too, keeps its values in another file."""
+    if isinstance(message, onnx.TensorProto):
+        return message.data_location == onnx.TensorProto.EXTERNAL
+    inside = [value for field, value in message.ListFields() if field.message_type is not None]
+    return any(_refers_outside(part) for value in inside for part in ([value] if isinstance(value, Message) else value))
