@@ -11,12 +11,12 @@ import numpy.typing as npt
 from alexnet.errors import DeviceError, missing_package
 
 
-def import_cuda() -> ModuleType:
-    """Return `cuda.bindings.runtime`; MissingPackageError when cuda-python is not installed."""
+def import_cuda(extra: str) -> ModuleType:
+    """Return `cuda.bindings.runtime`; MissingPackageError, naming `extra`, when cuda-python is not installed."""
     try:
         from cuda.bindings import runtime
     except ImportError:
-        raise missing_package("cuda-python", "gpu", "running a TensorRT engine") from None
+        raise missing_package("cuda-python", extra, "running a TensorRT engine") from None
     module: ModuleType = runtime
     return module
 
@@ -34,8 +34,8 @@ def checked(result: tuple[Any, ...], what: str) -> Any:
 class Stream:
     """A CUDA stream with its copies; all work on it is in order."""
 
-    def __init__(self) -> None:
-        self.cuda = import_cuda()
+    def __init__(self, extra: str) -> None:
+        self.cuda = import_cuda(extra)
         self.handle = checked(self.cuda.cudaStreamCreate(), "create a stream")
 
     def allocate(self, size: int) -> int:

@@ -73,6 +73,45 @@ def check_device(sidecar: Sidecar, search: GpuSearch, path: Path) -> Gpu:
     return gpu
 
 
+def check_tensors(trt: Any, engine: Any, sidecar: Sidecar, path: Path) -> None:
+    """Raise SidecarError unless the engine takes and gives what its sidecar says; the device's memory relies on it."""
+    side, classes = sidecar.metadata.preprocessing.side, len(sidecar.metadata.labels)
+    expected = {
+        sidecar.input_name: (trt.DataType.UINT8, (-1, side, side, 3)),
+        sidecar.output_name: (trt.DataType.FLOAT, (-1, classes)),
+    }
+    names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
+    found = {name: (engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name))) for name in names}
+    if found != expected:
+        raise SidecarError(
+            f"{path} takes and gives {_tensors(found)}, its sidecar says {_tensors(expected)}; "
+            f"build it again with: alexnet build {sidecar.onnx_name}"
+        )
+
+
+def _tensors(tensors: dict[str, tuple[Any, tuple[int, ...]]]) -> str:
+    """Return tensors as name, type and shape, for a message."""
+    return ", ".join(f"{name} {kind.name} {list(shape)}" for name, (kind, shape) in tensors.items())
+
+
+def _log(trt: Any) -> Any:
+    """Return a TensorRT logger that keeps errors, so that the last one can be quoted, and prints nothing."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.errors.append(message)
+
+        def last(self) -> str:
+            return self.errors[-1] if self.errors else "no reason given"
+
+    return Log()
+
+
 class TensorRTEngine:
     """A deserialised engine with its context, one stream, and device memory for its largest batch."""
 
@@ -84,16 +123,20 @@ class TensorRTEngine:
         self.largest_batch: int | None = sidecar.profile.largest
         self.sidecar = sidecar
         # The logger and the runtime must outlive the engine.
-        self.log = trt.Logger(trt.Logger.ERROR)
+        self.log = _log(trt)
         self.runtime: Any = trt.Runtime(self.log)
+        self.runtime.engine_host_code_allowed = False
         self.engine: Any = self.runtime.deserialize_cuda_engine(path.read_bytes())
         if self.engine is None:
             raise DeviceError(
-                f"{sidecar.module} cannot load {path} on this GPU; "
+                f"{sidecar.module} cannot load {path} on this GPU ({self.log.last()}); "
                 f"build it here with: alexnet build {sidecar.onnx_name}"
             )
+        check_tensors(trt, self.engine, sidecar, path)
         self.context: Any = self.engine.create_execution_context()
-        self.stream = Stream()
+        if self.context is None:
+            raise DeviceError(f"{path} finds no room on the GPU ({self.log.last()}); close other programs there")
+        self.stream = Stream(EXTRAS[sidecar.module])
         self.device = find_gpus().gpus[0].name
         side, classes = self.metadata.preprocessing.side, len(self.metadata.labels)
         self.pictures_address = self.stream.allocate(sidecar.profile.largest * side * side * 3)
@@ -114,10 +157,13 @@ class TensorRTEngine:
             pictures = np.concatenate([pictures, np.repeat(pictures[:1], smallest - number, axis=0)])
         batch = np.ascontiguousarray(pictures)
         answers = np.empty((len(batch), len(self.metadata.labels)), dtype=np.float32)
-        self.context.set_input_shape(self.sidecar.input_name, batch.shape)
+        if not self.context.set_input_shape(self.sidecar.input_name, batch.shape):
+            raise DeviceError(f"TensorRT refuses {len(batch)} pictures in a batch ({self.log.last()}); build again")
         self.stream.upload(self.pictures_address, batch)
         if not self.context.execute_async_v3(int(self.stream.handle)):
-            raise DeviceError(f"TensorRT could not run a batch of {len(batch)} pictures; use a smaller --batch")
+            raise DeviceError(
+                f"TensorRT could not run {len(batch)} pictures ({self.log.last()}); use a smaller --batch"
+            )
         self.stream.download(answers, self.answers_address)
         return answers[:number]
 
