@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from alexnet.errors import missing_package
 from alexnet.run import RUNS, Run, newest_run
 
 
@@ -43,7 +44,12 @@ def export(run: Path | None, out: Path | None, pictures: Path | None, opset: int
         raise click.UsageError(
             f"--onnx takes a file, and {out} is a folder; a run stands before it: alexnet export {out} --onnx"
         )
-    from alexnet.export.onnx_from_run import export_onnx, pictures_for_proof, source_from_run
+    try:
+        from alexnet.export.onnx_from_run import export_onnx, pictures_for_proof, source_from_run
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise missing_package("torch", "train", "alexnet export") from None
 
     chosen = Run(run) if run else newest_run(RUNS)
     click.echo(f"exporting {chosen.path} ({'as given' if run else f'the newest run under {RUNS}/'})")
@@ -85,7 +91,7 @@ def build(model: Path, output: Path | None, target: str | None, batch: str, comp
     click.echo(f"target {choice.target}: {choice.reason}")
     plan = output or model.with_suffix(".plan")
     began = time.perf_counter()
-    sidecar = engine_from_onnx(model, plan, choice.target, parse_batch(batch), parse_compute(compute))
+    sidecar = engine_from_onnx(model, plan, choice.target, parse_batch(batch), parse_compute(compute, choice.target))
     seconds = time.perf_counter() - began
     click.echo(
         f"{plan}: {sidecar.plan_bytes / 1e6:.1f} MB in {seconds:.1f} s by {sidecar.module} {sidecar.tensorrt_version}, "

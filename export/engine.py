@@ -50,6 +50,7 @@ def engine_from_onnx(model: Path, plan: Path, target: Target, profile: Profile, 
     ModelError for another's model, MissingPackageError, and BuildError when the parser or the builder refuses.
     """
     data, metadata = read_model(model)
+    _check_place(model, plan)
     trt = import_module(target)
     log = _log(trt)
     builder = trt.Builder(log)
@@ -79,7 +80,8 @@ def engine_from_onnx(model: Path, plan: Path, target: Target, profile: Profile, 
 def read_model(model: Path) -> tuple[bytes, ModelMetadata]:
     """Return a model's bytes and its metadata; InputError or ModelError when it is not one of ours."""
     if not model.is_file():
-        raise InputError(f"{model} does not exist; write it with: alexnet export --onnx {model}")
+        what = "is a folder, not a model" if model.is_dir() else "does not exist"
+        raise InputError(f"{model} {what}; write one with: alexnet export --onnx")
     data = model.read_bytes()
     try:
         proto = onnx.load_model_from_string(data)
@@ -93,6 +95,15 @@ def read_model(model: Path) -> tuple[bytes, ModelMetadata]:
     ]:
         raise ModelError(f"{model} does not take {INPUT!r} to {OUTPUT!r}; export it again with: alexnet export --onnx")
     return data, metadata
+
+
+def _check_place(model: Path, plan: Path) -> None:
+    """Raise InputError when writing `plan` or its sidecar would replace the model or a folder."""
+    for path in (plan, sidecar_beside(plan)):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, expected a file for the plan; write: -o {path / 'model.plan'}")
+        if path.resolve() == model.resolve():
+            raise InputError(f"{path} is the model itself, which the plan would replace; give another file with -o")
 
 
 def _log(trt: Any) -> Any:
@@ -141,7 +152,10 @@ def _write(
     profile: Profile,
     metadata: ModelMetadata,
 ) -> Sidecar:
-    """Write the plan, then its sidecar, which is what makes it loadable; return the sidecar."""
+    """Write the plan, then its sidecar, and return the sidecar.
+
+    Stopped between the two, an older sidecar stays beside the new plan; its digest refuses the plan.
+    """
     gpus = find_gpus().gpus
     sidecar = Sidecar(
         module=MODULES[target].name,
@@ -163,8 +177,6 @@ def _write(
         else f"{find_gpus().reason}; on the machine that runs it: alexnet check {plan.name}",
         metadata=metadata,
     )
-    # An older sidecar would describe other bytes: without one the new plan is refused, never misread.
-    sidecar_beside(plan).unlink(missing_ok=True)
     write_bytes(plan, serialised)
     sidecar.save(sidecar_beside(plan))
     return sidecar

@@ -7,6 +7,7 @@ not the dozen nodes of a tracer. The proof (`alexnet.export.proof`) holds the gr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from alexnet import __version__
-from alexnet.architecture import Architecture, Conv, Dropout, MapNorm, Pool, Relu, ResponseNorm, Row
+from alexnet.architecture import Architecture, Conv, Dropout, Full, MapNorm, Pool, Relu, ResponseNorm, Row
 from alexnet.errors import ModelError
 from alexnet.export.builder import GraphBuilder
 from alexnet.export.lrn import map_norm, response_norm
@@ -45,21 +46,27 @@ def model_from_weights(
         )
     graph = GraphBuilder()
     x = crops_from_pictures(graph, mean, architecture.crop)
-    kept = 1.0
+    kept, flat = 1.0, False
     for number, row in enumerate(architecture.rows(), start=1):
+        if isinstance(row.layer, Full) and not flat:
+            x, flat = graph.node("Flatten", [x], "flatten", axis=1), True
         x = _layer(graph, x, row, weights, kept)
         kept = 1.0
+        seen: Counter[type] = Counter()
         for step in row.layer.steps:
+            # A step that a layer repeats is called relu3, relu3_2, ...: ONNX names are unique.
+            seen[type(step)] += 1
+            place = f"{number}" if seen[type(step)] == 1 else f"{number}_{seen[type(step)]}"
             match step:
                 case Relu():
-                    x = graph.node("Relu", [x], f"relu{number}")
+                    x = graph.node("Relu", [x], f"relu{place}")
                 case ResponseNorm():
-                    x = response_norm(graph, x, f"lrn{number}", step, row.made.channels, architecture.columns)
+                    x = response_norm(graph, x, f"lrn{place}", step, row.made.channels, architecture.columns)
                 case MapNorm():
-                    x = map_norm(graph, x, f"map_norm{number}", step)
+                    x = map_norm(graph, x, f"map_norm{place}", step)
                 case Pool():
                     window, stride = [step.size] * 2, [step.stride] * 2
-                    x = graph.node("MaxPool", [x], f"pool{number}", kernel_shape=window, strides=stride)
+                    x = graph.node("MaxPool", [x], f"pool{place}", kernel_shape=window, strides=stride)
                 case Dropout():
                     kept *= 1.0 - step.rate
     average_of_crops(graph, x, architecture.classes)
@@ -83,8 +90,6 @@ def _layer(graph: GraphBuilder, x: str, row: Row, weights: Weights, kept: float)
             pads=[before, before, after, after],
             group=row.groups,
         )
-    if row.input.side > 1 or x.startswith("pool"):
-        x = graph.node("Flatten", [x], "flatten", axis=1)
     return graph.node("Gemm", [x, weight, bias], layer.name, transB=1)
 
 

@@ -11,17 +11,18 @@ import numpy.typing as npt
 from onnx import helper
 
 from alexnet import __version__
+from alexnet.architecture import layer_table
 from alexnet.errors import InputError, ParityError
 from alexnet.export.graph import DEFAULT_OPSET, model_from_weights
 from alexnet.export.proof import prove
-from alexnet.files import write_bytes
+from alexnet.files import atomic_write
 from alexnet.metadata import ModelMetadata
 from alexnet.parity import TOLERANCE, Comparison, ParityPack, parity_pack_beside
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 from alexnet.recipe import Recipe
 from alexnet.recipe_file import recipe_to_values
 from alexnet.run import Run
-from alexnet.train.checkpoint import load_checkpoint, load_network
+from alexnet.train.checkpoint import load_checkpoint, load_weights
 from alexnet.train.data.statistics import Statistics
 from alexnet.train.evaluate import ten_crop_probabilities
 from alexnet.train.network import Network, numpy_weights
@@ -63,26 +64,43 @@ def source_from_run(run: Run) -> Source:
             f"{run.statistics_path} holds a mean of {statistics.mean.shape}, the recipe expects "
             f"{(side, side, 3)}; train again"
         )
-    network = load_network(run)
-    return Source(network, recipe, run.labels(), statistics.mean, load_checkpoint(run).state.sha256)
+    labels, network = run.labels(), Network(layer_table(recipe.network))
+    if len(labels) != network.architecture.classes:
+        raise InputError(
+            f"{run.labels_path} names {len(labels)} classes, the recipe has {network.architecture.classes}; "
+            "restore the file or train again"
+        )
+    # Weights and digest from one reading: training may write its next checkpoint meanwhile.
+    checkpoint = load_checkpoint(run)
+    load_weights(network, checkpoint, run)
+    return Source(network.eval(), recipe, labels, statistics.mean, checkpoint.state.sha256)
 
 
 def pictures_for_proof(run: Run, folder: Path | None) -> tuple[Pixels, list[str]]:
-    """Return pictures uint8 [P, S, S, 3] and their names: the run's own samples, or those under `folder`."""
+    """Return pictures uint8 [P, S, S, 3] and their names: the run's own samples, or those under `folder`.
+
+    Names are relative to the folder: they travel with the model, and the machine's own paths should not.
+    """
     if folder is None:
         samples = load_samples(run)
         return samples.pictures, samples.names
     files = list(find_pictures([folder]))
     preprocessing = Preprocessing(run.recipe().data.picture)
-    return np.stack([load_picture(file, preprocessing) for file in files]), [str(file) for file in files]
+    names = [file.relative_to(folder).as_posix() if folder.is_dir() else file.name for file in files]
+    return np.stack([load_picture(file, preprocessing) for file in files]), names
 
 
 def export_onnx(source: Source, pictures: Pixels, names: list[str], out: Path, opset: int = DEFAULT_OPSET) -> Exported:
     """Write `out` and its parity pack beside it; ParityError, with nothing written, when the proof fails.
 
-    `pictures` is uint8 [P, S, S, 3], real ones. The pack is written before the model, which replaces an older
-    one only when everything has held.
+    `pictures` is uint8 [P, S, S, 3], real ones. The pack takes its place before the model, which replaces an
+    older one only when everything has held. Raises InputError for pictures of another size than the mean.
     """
+    if pictures.shape != (len(names), *source.mean.shape) or not names:
+        raise InputError(
+            f"the pictures for the proof are {pictures.shape}, expected {(len(names), *source.mean.shape)}, one at "
+            "least; prove the export on a folder of pictures with: alexnet export RUN --onnx --pictures DIR"
+        )
     tolerance = TOLERANCE[PRECISION]
     expected = ten_crop_probabilities(source.network, pictures, source.mean)
     if not np.isfinite(expected).all():
@@ -105,6 +123,9 @@ def export_onnx(source: Source, pictures: Pixels, names: list[str], out: Path, o
     )
     helper.set_model_props(model, metadata.to_properties())
     pack = parity_pack_beside(out)
-    ParityPack(pictures, expected, names, source.checkpoint_sha256).save(pack)
-    write_bytes(out, model.SerializeToString())
+    with atomic_write(out) as file:
+        file.write(model.SerializeToString())
+        # The model is on disk and has only to be renamed: a full disk cannot leave a new pack beside an old model.
+        file.flush()
+        ParityPack(pictures, expected, names, source.checkpoint_sha256).save(pack)
     return Exported(out, pack, comparison, tolerance, len(model.graph.node))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -13,16 +15,18 @@ from alexnet.parity import Comparison, compare
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-# Batches that the proof runs beside the whole set: one picture, an even and an odd number.
+# Batches that the proof runs beside the largest: one picture, an even and an odd number.
 BATCHES = (1, 2, 7)
+# The largest batch: 320 crops of the paper's network take 3 to 5 GB. A run keeps this many samples.
+LARGEST = 32
 
 
 def prove(model: onnx.ModelProto, pictures: Pixels, expected: Floats, names: list[str], tolerance: float) -> Comparison:
     """Check the model's form, run it at several batch sizes, and return its comparison with `expected`.
 
     `pictures` is uint8 [P, S, S, 3]; `expected` the training model's probabilities [P, classes]. The comparison
-    is the worst of all batch sizes. Raises ParityError, saying by how much and on which picture, when any
-    probability differs by more than `tolerance`.
+    is that of all pictures, its largest difference that of the worst batch size. Raises ParityError, saying by how
+    much and on which picture, when any probability differs by more than `tolerance`.
     """
     onnx.checker.check_model(model, full_check=True)
     try:
@@ -32,9 +36,10 @@ def prove(model: onnx.ModelProto, pictures: Pixels, expected: Floats, names: lis
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     number = len(names)
     results = []
-    for batch in sorted({min(size, number) for size in (*BATCHES, number)}):
-        # Sizes below the whole set see its first pictures, two rounds at most: the rest adds time, not proof.
-        seen = number if batch == number else min(number, 2 * batch)
+    sizes = sorted({min(size, number) for size in (*BATCHES, LARGEST)})
+    for batch in sizes:
+        # The largest size sees every picture; smaller ones the first, in two rounds: more adds time, not proof.
+        seen = number if batch == sizes[-1] else min(number, 2 * batch)
         answers = [
             session.run([OUTPUT], {INPUT: pictures[first : min(first + batch, seen)]})[0]
             for first in range(0, seen, batch)
@@ -47,4 +52,4 @@ def prove(model: onnx.ModelProto, pictures: Pixels, expected: Floats, names: lis
             f"{worst.worst}, expected at most {tolerance:g} ({worst.top1:.1%} of {worst.pictures} pictures keep their "
             "best class); nothing was written: report this with the run's recipe.toml"
         )
-    return next(result for result in results if result.pictures == number) if worst.pictures != number else worst
+    return replace(results[-1], largest=worst.largest, worst=worst.worst)

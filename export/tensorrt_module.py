@@ -75,15 +75,23 @@ def import_module(target: Target) -> ModuleType:
         raise missing_package(module.name.replace("_", "-"), module.extra, f"building for --target {target}") from None
 
 
-def parse_compute(text: str | None) -> tuple[str, ...]:
-    """Return the names in `sm89,sm120`, or the default ones; BuildError for what is no such name."""
+def parse_compute(text: str | None, target: Target = "rtx") -> tuple[str, ...]:
+    """Return the names in `sm89,sm120`, each once, or the default ones; BuildError for what is no such name.
+
+    The target gpu builds for the GPU that is here and takes no names.
+    """
     if text is None:
         return DEFAULT_COMPUTE
-    names = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    if not MODULES[target].ahead_of_time:
+        raise BuildError(
+            f"--compute {text!r} has no meaning for --target {target}, which builds for the GPU that is here; "
+            "leave it out or add --target rtx"
+        )
+    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
     for name in names:
         if not (name.startswith("sm") and name[2:].isdigit()):
             raise BuildError(f"--compute {name!r} is no compute capability, expected names such as sm89,sm120")
-    return names or DEFAULT_COMPUTE
+    return names
 
 
 def capability_of(name: str) -> str:

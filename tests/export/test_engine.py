@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from alexnet.errors import BuildError, DeviceError, SidecarError
-from alexnet.export import tensorrt_module
+from alexnet.export import engine, tensorrt_module
 from alexnet.export.engine import engine_from_onnx, parse_batch, parse_compute
 from alexnet.export.onnx_from_run import Source, export_onnx
 from alexnet.export.tensorrt_module import DEFAULT_COMPUTE, choose_target
@@ -50,9 +50,9 @@ def test_a_real_engine_with_its_sidecar(model: Path, tmp_path: Path) -> None:
 def test_the_plan_is_what_the_compiler_made_and_nothing_else(model: Path, tmp_path: Path) -> None:
     plan = tmp_path / "net.plan"
     engine_from_onnx(model, plan, "rtx", Profile(1, 1, 2), ("sm89",))
-    engine = plan.read_bytes()
-    assert b"thing 0" not in engine
-    assert b"plan_sha256" not in engine
+    data = plan.read_bytes()
+    assert b"thing 0" not in data
+    assert b"plan_sha256" not in data
 
 
 def test_a_changed_plan_is_caught_by_its_digest(model: Path, tmp_path: Path) -> None:
@@ -143,3 +143,52 @@ def test_target_gpu_without_one_is_a_device_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tensorrt_module, "find_gpus", lambda: NONE)
     with pytest.raises(DeviceError, match="--target rtx"):
         choose_target("gpu")
+
+
+def test_the_plan_never_replaces_its_model_or_a_folder(model: Path, tmp_path: Path, run_cli: Cli) -> None:
+    before = model.read_bytes()
+    same = run_cli("build", model, "-o", model, "--target", "rtx", "--compute", "sm89")
+    assert (same.exit_code, "is the model itself" in same.output) == (3, True), same.output
+    folder = run_cli("build", model, "-o", tmp_path, "--target", "rtx", "--compute", "sm89")
+    assert (folder.exit_code, "is a folder" in folder.output) == (3, True), folder.output
+    assert run_cli("build", tmp_path, "--target", "rtx").output.count("is a folder, not a model") == 1
+    assert model.read_bytes() == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_build_leaves_the_old_engine_usable(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    plan = tmp_path / "net.plan"
+    sidecar = engine_from_onnx(model, plan, "rtx", Profile(1, 1, 2), ("sm89",))
+    monkeypatch.setattr(engine, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        engine_from_onnx(model, plan, "rtx", Profile(1, 1, 4), ("sm89",))
+    assert Sidecar.load(plan) == sidecar
+    sidecar.check_digest(plan)
+
+
+def test_stopped_between_plan_and_sidecar_the_plan_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(sidecar: Sidecar, path: Path) -> None:
+        raise KeyboardInterrupt
+
+    plan = tmp_path / "net.plan"
+    engine_from_onnx(model, plan, "rtx", Profile(1, 1, 2), ("sm89",))
+    monkeypatch.setattr(Sidecar, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        engine_from_onnx(model, plan, "rtx", Profile(1, 1, 64), ("sm89",))
+    with pytest.raises(SidecarError, match="build it again"):
+        Sidecar.load(plan).check_digest(plan)
+
+
+def test_compute_is_for_rtx_only_and_names_count_once() -> None:
+    assert parse_compute("sm89,sm120,sm89") == ("sm89", "sm120")
+    with pytest.raises(BuildError, match="no meaning for --target gpu"):
+        parse_compute("sm90", "gpu")
+    with pytest.raises(BuildError, match="no compute capability"):
+        parse_compute("")

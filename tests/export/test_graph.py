@@ -18,6 +18,9 @@ from alexnet.train.evaluate import ten_crop_probabilities
 from alexnet.train.network import numpy_weights
 from tests.export.conftest import SIDE, TINY, random_pictures, random_source
 
+# The last map has one position, and what leaves the layer is not the pooling.
+POOL_BEFORE_RELU = (("relu", "lrn", "pool"), ("relu", "lrn", "pool"), ("relu",), ("relu",), ("pool", "relu"))
+REPEATED = (("relu", "lrn", "lrn", "pool"), ("relu", "lrn", "pool"), ("relu", "relu"), ("relu",), ("relu", "pool"))
 STEPS_2012 = (("lrn", "pool", "relu"), ("relu", "lrn", "map_norm", "pool"), ("relu",), ("relu",), ("relu", "pool"))
 
 
@@ -45,8 +48,25 @@ def run(model: onnx.ModelProto, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[
         NetworkRecipe(width=1 / 16, crop=64, classes=7, dropout=0.0),
         NetworkRecipe(width=1 / 16, crop=72, classes=7),
         NetworkRecipe(width=1 / 16, crop=96, classes=7, pool_size=2),
+        NetworkRecipe(width=1 / 16, crop=64, classes=7, steps=POOL_BEFORE_RELU),  # type: ignore[arg-type]
+        NetworkRecipe(width=1 / 16, crop=64, classes=7, steps=REPEATED),  # type: ignore[arg-type]
+        NetworkRecipe(width=1 / 16, crop=64, classes=7, hidden=()),
     ],
-    ids=["paper", "one column", "227", "both", "layer lrn", "2012", "one hidden", "no dropout", "no margin", "pool 2"],
+    ids=[
+        "paper",
+        "one column",
+        "227",
+        "both",
+        "layer lrn",
+        "2012",
+        "one hidden",
+        "no dropout",
+        "no margin",
+        "pool 2",
+        "pool before relu",
+        "repeated steps",
+        "none hidden",
+    ],
 )
 def test_the_graph_answers_as_the_torch_network_does(network: NetworkRecipe) -> None:
     source = random_source(network)

@@ -1,24 +1,28 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import torch
 from click.testing import Result
 from onnx import numpy_helper
+from PIL import Image
 
-from alexnet.errors import ParityError
+from alexnet.errors import InputError, ParityError
 from alexnet.export import onnx_from_run
 from alexnet.export.onnx_from_run import Source, export_onnx
 from alexnet.metadata import ModelMetadata
 from alexnet.parity import ParityPack
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 from alexnet.recipe import NetworkRecipe
-from tests.export.conftest import random_source
+from tests.export.conftest import random_pictures, random_source
 
 Cli = Callable[..., Result]
 Pixels = npt.NDArray[np.uint8]
@@ -120,8 +124,6 @@ def test_the_full_net_on_real_photographs(tmp_path: Path, photos: Path) -> None:
 @pytest.fixture
 def tiny_run(tmp_path: Path, tiny_source: Source, pictures: Pixels) -> Path:
     """A run directory as training leaves it, of the small random network."""
-    import torch
-
     from alexnet.run import Run
     from alexnet.train.checkpoint import Checkpoint, TrainingState, save_checkpoint
     from alexnet.train.data.statistics import Statistics
@@ -184,3 +186,76 @@ def test_a_recipe_that_does_not_fit_the_weights_writes_nothing(tiny_run: Path, r
     result = run_cli("export", tiny_run, "--onnx", tmp_path / "m.onnx")
     assert (result.exit_code, "for conv1.weight, the recipe expects" in result.output) == (12, True)
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_labels_that_do_not_fit_the_network_write_nothing(tiny_run: Path, run_cli: Cli, tmp_path: Path) -> None:
+    (tiny_run / "labels.json").write_text('["a", "b"]')
+    result = run_cli("export", tiny_run, "--onnx", tmp_path / "m.onnx")
+    assert (result.exit_code, "names 2 classes, the recipe has 7" in result.output) == (3, True), result.output
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_weights_and_digest_are_of_one_checkpoint_while_training_goes_on(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alexnet.run import Run
+    from alexnet.train import checkpoint
+
+    run = Run(tiny_run)
+    read, first = checkpoint.load_file, checkpoint.weights_digest(run)
+
+    def training_saves_after(path: Path) -> dict[str, torch.Tensor]:
+        tensors = read(path)
+        halved = {name: value * 0.5 for name, value in tensors.items()}
+        state = checkpoint.TrainingState(epoch=checkpoint.load_state(run).epoch + 1)
+        checkpoint.save_checkpoint(run, checkpoint.Checkpoint(state, halved))
+        return tensors
+
+    monkeypatch.setattr(checkpoint, "load_file", training_saves_after)
+    assert onnx_from_run.source_from_run(run).checkpoint_sha256 == first
+
+
+def test_a_full_disk_leaves_the_old_model_with_its_own_pack(
+    tmp_path: Path, tiny_source: Source, pictures: Pixels
+) -> None:
+    resource = pytest.importorskip("resource", reason="no limit on the size of files on this platform")
+    export_onnx(tiny_source, pictures, NAMES, tmp_path / "model.onnx")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    later = replace(tiny_source, checkpoint_sha256="d" * 64)
+    # The pack of four pictures fits, the model does not.
+    assert 4 * pictures[0].nbytes < 200_000 < len(before["model.onnx"])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises((OSError, InputError)):
+            export_onnx(later, pictures[:4], NAMES[:4], tmp_path / "model.onnx")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_samples_of_another_size_are_refused(tiny_run: Path, run_cli: Cli, tmp_path: Path) -> None:
+    from alexnet.run import Run
+    from alexnet.train.samples import Samples, save_samples
+
+    save_samples(Run(tiny_run), Samples(random_pictures(2, 80), NAMES[:2], np.zeros(2, dtype=np.int64)))
+    result = run_cli("export", tiny_run, "--onnx", tmp_path / "m.onnx")
+    assert (result.exit_code, "(2, 80, 80, 3), expected (2, 72, 72, 3)" in result.output) == (3, True), result.output
+
+
+def test_the_proof_on_a_folder_names_pictures_within_it(
+    tiny_run: Path, run_cli: Cli, tmp_path: Path, pictures: Pixels
+) -> None:
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    Image.fromarray(pictures[0]).save(tmp_path / "photos" / "cats" / "one.png")
+    result = run_cli("export", tiny_run, "--onnx", tmp_path / "m.onnx", "--pictures", tmp_path / "photos")
+    assert result.exit_code == 0, result.output
+    assert ParityPack.load(tmp_path / "m.parity.safetensors").names == ["cats/one.png"]
+
+
+def test_without_torch_the_extra_is_named(run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith(("alexnet.train", "alexnet.export.onnx_from_run"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    result = run_cli("export", "--onnx", tmp_path / "m.onnx")
+    assert (result.exit_code, "alexnet-toolchain[train]" in result.output) == (7, True), result.output
