@@ -123,14 +123,15 @@ def test_decoding_runs_ahead_but_only_so_far(files: list[Path], monkeypatch: pyt
 
 
 def test_leaving_early_stops_the_threads(files: list[Path]) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     results = classify(Formula(), files * 100, batch=2, workers=4)
     next(results)
+    decoders = set(threading.enumerate()) - before
+    assert decoders
     results.close()  # type: ignore[attr-defined]
-    until = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < until:
-        time.sleep(0.001)
-    assert threading.active_count() == before
+    for thread in decoders:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
