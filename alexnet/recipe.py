@@ -77,6 +77,8 @@ class DataRecipe:
     picture: int = 256
     # What is subtracted: the mean of the training set per pixel and channel, or per channel.
     mean: Literal["pixel", "channel"] = "pixel"
+    # What the centred pixels are divided by; 1 is the text, 1.1 the 2012 source.
+    divisor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class AugmentRecipe:
     mirrors: bool = True
     # Standard deviation of the factor on each principal component of the colours; 0 switches it off.
     colour: float = 0.1
+    # Epoch after which the colour noise is switched off, as the 2012 source did late in training; 0: never.
+    colour_until: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,10 @@ class SgdRecipe:
     momentum: float = 0.9
     # d: weight decay per update, times the learning rate.
     weight_decay: float = 0.0005
+    # Factor on the learning rate of biases: 1 as the text, 2 as the 2012 source.
+    bias_rate: float = 1.0
+    # Whether weight decay falls on biases too: the text's rule names every weight, the 2012 source left them out.
+    decay_biases: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,17 @@ class ScheduleRecipe:
     patience: int = 4
     # Times it is divided by 10; training stops when the next division would come.
     drops: int = 3
+    # Epochs after which conv1 learns at a tenth of the rate, and not at all: the 2012 source's 67 and 72; 0: never.
+    slow_conv1_after: int = 0
+    freeze_conv1_after: int = 0
+
+
+@dataclass(frozen=True)
+class ComputeRecipe:
+    """The arithmetic of training; the paper's is float32."""
+
+    # Type of the products: float32, or bfloat16 under autocast with weights and sums in float32.
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 @dataclass(frozen=True)
@@ -130,6 +149,7 @@ class Recipe:
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     sgd: SgdRecipe = field(default_factory=SgdRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
+    compute: ComputeRecipe = field(default_factory=ComputeRecipe)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained, naming the field and what was expected."""
@@ -160,6 +180,8 @@ class Recipe:
                 0 < network.crop <= self.data.picture,
                 f"at most data.picture ({self.data.picture})",
             ),
+            ("data.divisor", self.data.divisor, self.data.divisor > 0, "more than 0"),
+            ("sgd.bias_rate", self.sgd.bias_rate, self.sgd.bias_rate >= 0, "0 or more"),
             ("sgd.batch", self.sgd.batch, self.sgd.batch >= 1, "1 or more"),
             ("sgd.learning_rate", self.sgd.learning_rate, self.sgd.learning_rate > 0, "more than 0"),
             ("schedule.epochs", self.schedule.epochs, self.schedule.epochs >= 0, "0 or more"),

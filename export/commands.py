@@ -31,7 +31,8 @@ Examples:
 )
 @click.option("--pictures", type=click.Path(path_type=Path), help="Folder of real pictures for the proof of parity.")
 @click.option("--opset", type=int, default=18, show_default=True, help="Version of ONNX's operators.")
-def export(run: Path | None, out: Path | None, pictures: Path | None, opset: int) -> None:
+@click.option("--best", is_flag=True, help="The weights with the lowest validation error instead of the last ones.")
+def export(run: Path | None, out: Path | None, pictures: Path | None, opset: int, best: bool) -> None:
     """Turn RUN, or the newest run, into an ONNX model with proof of parity.
 
     The model takes uint8 pictures and answers averaged probabilities: mean, ten crops, network, softmax and
@@ -54,7 +55,7 @@ def export(run: Path | None, out: Path | None, pictures: Path | None, opset: int
     chosen = Run(run) if run else newest_run(RUNS)
     click.echo(f"exporting {chosen.path} ({'as given' if run else f'the newest run under {RUNS}/'})")
     began = time.perf_counter()
-    source = source_from_run(chosen)
+    source = source_from_run(chosen, best)
     exported = export_onnx(source, *pictures_for_proof(chosen, pictures), out, opset)
     seconds = time.perf_counter() - began
     megabytes = out.stat().st_size / 1e6

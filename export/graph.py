@@ -32,12 +32,13 @@ IR_VERSION = 10
 
 
 def model_from_weights(
-    architecture: Architecture, weights: Weights, mean: Floats, opset: int = DEFAULT_OPSET
+    architecture: Architecture, weights: Weights, mean: Floats, opset: int = DEFAULT_OPSET, divisor: float = 1.0
 ) -> onnx.ModelProto:
     """Return the ten-crop model: `pictures` uint8 [N, S, S, 3] in, `probabilities` float [N, classes] out.
 
     `weights` are the torch module's parameters by name (`conv1.weight` [O, I, k, k], `fc6.weight` [out, in]);
-    `mean` is float32 [S, S, 3]. The factors of the paper's dropout are folded into the weights that follow.
+    `mean` is float32 [S, S, 3]. The factors of the paper's dropout, and the
+    `divisor` of the centred pixels, are folded into the weights that follow.
     Raises ModelError for an opset that is not offered.
     """
     if opset not in OPSETS:
@@ -46,7 +47,7 @@ def model_from_weights(
         )
     graph = GraphBuilder()
     x = crops_from_pictures(graph, mean, architecture.crop)
-    kept, flat = 1.0, False
+    kept, flat = 1.0 / divisor, False
     for number, row in enumerate(architecture.rows(), start=1):
         if isinstance(row.layer, Full) and not flat:
             x, flat = graph.node("Flatten", [x], "flatten", axis=1), True

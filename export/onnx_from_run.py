@@ -54,8 +54,8 @@ class Source:
     checkpoint_sha256: str
 
 
-def source_from_run(run: Run) -> Source:
-    """Return what a run trained; InputError or TrainingError when it is not whole."""
+def source_from_run(run: Run, best: bool = False) -> Source:
+    """Return what a run trained last, or its `best` by validation error; InputError or TrainingError when not whole."""
     recipe = run.recipe()
     statistics = Statistics.load(run.statistics_path)
     side = recipe.data.picture
@@ -71,7 +71,7 @@ def source_from_run(run: Run) -> Source:
             "restore the file or train again"
         )
     # Weights and digest from one reading: training may write its next checkpoint meanwhile.
-    checkpoint = load_checkpoint(run)
+    checkpoint = load_checkpoint(run, best)
     load_weights(network, checkpoint, run)
     return Source(network.eval(), recipe, labels, statistics.mean, checkpoint.state.sha256)
 
@@ -102,10 +102,11 @@ def export_onnx(source: Source, pictures: Pixels, names: list[str], out: Path, o
             "least; prove the export on a folder of pictures with: alexnet export RUN --onnx --pictures DIR"
         )
     tolerance = TOLERANCE[PRECISION]
-    expected = ten_crop_probabilities(source.network, pictures, source.mean)
+    divisor, architecture = source.recipe.data.divisor, source.network.architecture
+    expected = ten_crop_probabilities(source.network, pictures, source.mean, divisor=divisor)
     if not np.isfinite(expected).all():
         raise ParityError("the training model itself answers NaN; train again with a lower learning rate")
-    model = model_from_weights(source.network.architecture, numpy_weights(source.network), source.mean, opset)
+    model = model_from_weights(architecture, numpy_weights(source.network), source.mean, opset, divisor)
     comparison = prove(model, pictures, expected, names, tolerance)
     metadata = ModelMetadata(
         name=source.recipe.name,

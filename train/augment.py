@@ -19,9 +19,14 @@ def draws(seed: int, *place: int) -> np.random.Generator:
 
 
 def augment_batch(
-    pictures: Pixels, statistics: Statistics, recipe: AugmentRecipe, crop: int, random: np.random.Generator
+    pictures: Pixels,
+    statistics: Statistics,
+    recipe: AugmentRecipe,
+    crop: int,
+    random: np.random.Generator,
+    divisor: float = 1.0,
 ) -> Floats:
-    """Return one training view of each picture: float32 [N, crop, crop, 3], less the mean.
+    """Return one training view of each picture: float32 [N, crop, crop, 3], less the mean, over `divisor`.
 
     `pictures` is uint8 [N, S, S, 3]. The mean is subtracted at the pixels the crop was taken from. The colour
     shift is drawn once for each picture: the eigenvectors times N(0, `colour`) times the standard deviation
@@ -43,4 +48,6 @@ def augment_batch(
         view = views[place, :, ::-1] if mirrored[place] else views[place]
         np.subtract(pictures[place, rows, columns], statistics.mean[rows, columns], out=view)
         view += shifts[place].astype(np.float32)
+    if divisor != 1.0:
+        views /= np.float32(divisor)
     return views

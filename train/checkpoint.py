@@ -6,6 +6,7 @@ last, names the current file with its digest. A run killed at any moment keeps i
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from alexnet.run import Run
 from alexnet.train.network import Network
 
 KEEP = 2
+BEST_WEIGHTS, BEST_STATE = "best.safetensors", "best.json"
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,11 @@ class Checkpoint:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
-def save_checkpoint(run: Run, checkpoint: Checkpoint) -> TrainingState:
-    """Write a checkpoint and return its state with file and digest; older ones beyond KEEP are removed."""
+def save_checkpoint(run: Run, checkpoint: Checkpoint, best: bool = False) -> TrainingState:
+    """Write a checkpoint and return its state with file and digest; older ones beyond KEEP are removed.
+
+    With `best` a copy stays as the run's best, which later checkpoints do not remove.
+    """
     state = checkpoint.state
     name = f"checkpoint-{state.epoch:05d}-{state.batch:06d}.safetensors"
     tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()}
@@ -63,26 +68,31 @@ def save_checkpoint(run: Run, checkpoint: Checkpoint) -> TrainingState:
         save_file(tensors, file.name)
     state = replace(state, weights=name, sha256=sha256_of(run.path / name))
     write_json(run.checkpoint_path, asdict(state))
+    if best:
+        with (run.path / name).open("rb") as source, atomic_write(run.path / BEST_WEIGHTS) as file:
+            shutil.copyfileobj(source, file)
+        write_json(run.path / BEST_STATE, asdict(replace(state, weights=BEST_WEIGHTS)))
     for old in sorted(run.path.glob("checkpoint-*.safetensors"))[:-KEEP]:
         if old.name != name:
             old.unlink()
     return state
 
 
-def load_state(run: Run) -> TrainingState:
-    """Return the state of the run's current checkpoint; InputError when there is none or it is damaged."""
-    if not run.checkpoint_path.is_file():
+def load_state(run: Run, best: bool = False) -> TrainingState:
+    """Return the state of the run's current (or best) checkpoint; InputError when there is none or it is damaged."""
+    path = run.path / BEST_STATE if best else run.checkpoint_path
+    if not path.is_file():
         raise InputError(f"{run.path} has no checkpoint yet; train it with: alexnet train --resume {run.path}")
-    values: Any = read_json(run.checkpoint_path)
+    values: Any = read_json(path)
     try:
         return TrainingState(**values)
     except TypeError as error:
-        raise InputError(f"{run.checkpoint_path} is not a checkpoint's state ({error}); train again") from None
+        raise InputError(f"{path} is not a checkpoint's state ({error}); train again") from None
 
 
-def load_checkpoint(run: Run) -> Checkpoint:
-    """Return the run's current checkpoint, its digest compared first; InputError when it does not hold."""
-    state = load_state(run)
+def load_checkpoint(run: Run, best: bool = False) -> Checkpoint:
+    """Return the run's current (or best) checkpoint, its digest compared first; InputError when it does not hold."""
+    state = load_state(run, best)
     path = run.path / Path(state.weights).name
     if not path.is_file():
         raise InputError(f"{run.path} names {path.name}, which is missing; train again or restore the file")

@@ -19,7 +19,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from alexnet.errors import InputError
 from alexnet.recipe_file import load_recipe
 from alexnet.run import Run, new_run
-from alexnet.train.loop import EpochReport, Trainer, clock
+from alexnet.train.loop import Trainer
+from alexnet.train.report import EpochReport, clock
 from alexnet.train.session import Count, Reporting, begin, resume
 
 
@@ -35,7 +36,7 @@ def train_with_progress(
     """Train a new run, or go on with `resumed`, and say what to do next; errors are those of the session."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
     with _stop_on_signals() as stop, _Display() as display:
-        reporting = Reporting(click.echo, display.loading, display.on_batch, display.on_epoch, stop)
+        reporting = Reporting(click.echo, display.loading, display.on_batch, display.on_epoch, display.warn, stop)
         if resumed is not None:
             run = Run(resumed)
             trainer = resume(run, data, reporting)
@@ -60,16 +61,25 @@ def train_with_progress(
 def _introduce(trainer: Trainer) -> None:
     """Print what is about to be trained, each value with its reason."""
     network, recipe = trainer.network.architecture, trainer.recipe
-    threads = torch.get_num_threads()
     click.echo(
         f"run {trainer.run.path}: {network.parameters:,} parameters in {network.columns} columns, "
         f"{network.classes} classes, "
         f"crops of {network.crop} from pictures of {recipe.data.picture} pixels\n"
         f"{len(trainer.train.labels):,} pictures to train on, {len(trainer.val.labels):,} held out; "
-        f"batches of {recipe.sgd.batch}, learning rate {trainer.state.learning_rate:g}; CPU, {threads} threads, float32"
+        f"batches of {recipe.sgd.batch}, learning rate {trainer.state.learning_rate:g}; "
+        f"{_device(trainer)}, {recipe.compute.precision}"
     )
     if trainer.state.epoch or trainer.state.batch:
-        click.echo(f"going on at epoch {trainer.state.epoch + 1}, batch {trainer.state.batch + 1} of {trainer.batches}")
+        click.echo(
+            f"going on at epoch {trainer.state.epoch + 1}, batch {trainer.state.batch + 1} of {trainer.batches.number}"
+        )
+
+
+def _device(trainer: Trainer) -> str:
+    """Return what the run computes on, in words."""
+    if trainer.device.type == "cuda":
+        return torch.cuda.get_device_name(trainer.device)
+    return f"CPU, {torch.get_num_threads()} threads"
 
 
 @contextmanager
@@ -135,3 +145,8 @@ class _Display:
     def on_epoch(self, report: EpochReport) -> None:
         """Print the epoch's line above the bar."""
         click.echo(report.line(self.width))
+        click.echo(f"  |w| (|dw|/|w|): {report.layer_line()}", err=True)
+
+    def warn(self, text: str) -> None:
+        """Print what looks wrong."""
+        click.echo(f"warning: {text}", err=True)

@@ -1,8 +1,10 @@
-"""Evaluation: top-1 and top-5 error on one crop, and the ten-crop answers of section 4.1."""
+"""Evaluation: top-1 and top-5 error on the centre crop, and on the ten crops of section 4.1."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,69 +15,110 @@ from alexnet.train.network import Network
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+class Pictures(Protocol):
+    """Pictures uint8 [N, S, S, 3], in memory or in shards: anything that gives a slice of them."""
+
+    def __getitem__(self, place: slice) -> Pixels:
+        """Return some of the pictures."""
+        ...
+
+    def __len__(self) -> int:
+        """Return their number."""
+        ...
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Shares of pictures: `top1` whose best class is wrong, `top5` whose label is not among the five best."""
+    """Shares of pictures: `top1` whose best class is wrong, `top5` whose label is not among the five best.
+
+    `loss` is the mean cross-entropy in nats.
+    """
 
     top1: float
     top5: float
     loss: float
 
 
-def crops_to_tensor(crops: npt.NDArray[np.generic], mean: Floats) -> torch.Tensor:
-    """Return crops uint8 [N, c, c, 3] less the mean of the same pixels, as float32 [N, 3, c, c]."""
-    values = crops.astype(np.float32) - mean
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
+def to_input(values: Floats, divisor: float, device: torch.device) -> torch.Tensor:
+    """Return centred pixels [N, c, c, 3] over `divisor` as the network's input, float32 [N, 3, c, c]."""
+    planes = torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2))).to(device)
+    return planes if divisor == 1.0 else planes / divisor
 
 
-def centre_logits(network: Network, pictures: Pixels, mean: Floats) -> torch.Tensor:
-    """Return the logits [N, classes] of the centre crops of pictures [N, S, S, 3]."""
+def centre_probabilities(
+    network: Network, pictures: Pictures, mean: Floats, *, divisor: float = 1.0, batch: int = 128
+) -> Iterator[torch.Tensor]:
+    """Yield the softmax outputs [n, classes] of the centre crops, a batch at a time."""
     crop = network.architecture.crop
-    first = centre_offset(pictures.shape[1], crop)
+    first = centre_offset(mean.shape[0], crop)
     kept = slice(first, first + crop)
-    logits: torch.Tensor = network(crops_to_tensor(pictures[:, kept, kept], mean[kept, kept]))
-    return logits.float()
-
-
-def evaluate_centre(
-    network: Network, pictures: Pixels, labels: npt.NDArray[np.int64], mean: Floats, *, batch: int = 128
-) -> Errors:
-    """Return the errors on centre crops, every picture counted once; the network's mode is restored."""
-    wrong1 = wrong5 = 0
-    loss = 0.0
-    training = network.training
-    network.eval()
     with torch.inference_mode():
-        for first in range(0, len(pictures), batch):
-            logits = centre_logits(network, pictures[first : first + batch], mean)
-            truth = torch.from_numpy(labels[first : first + batch])
-            loss += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
-            best = logits.topk(min(5, logits.shape[1]), dim=1).indices
-            wrong1 += int((best[:, 0] != truth).sum())
-            wrong5 += int((best != truth[:, None]).all(dim=1).sum())
-    network.train(training)
-    number = len(pictures)
-    return Errors(wrong1 / number, wrong5 / number, loss / number)
+        for start in range(0, len(pictures), batch):
+            crops = pictures[start : start + batch][:, kept, kept].astype(np.float32) - mean[kept, kept]
+            yield network(to_input(crops, divisor, _device(network))).float().softmax(dim=1).cpu()
 
 
-def ten_crop_probabilities(network: Network, pictures: Pixels, mean: Floats, *, batch: int = 8) -> Floats:
-    """Return float32 [N, classes]: the average of the softmax outputs of each picture's ten crops.
+def ten_crop_batches(
+    network: Network, pictures: Pictures, mean: Floats, *, divisor: float = 1.0, batch: int = 8
+) -> Iterator[torch.Tensor]:
+    """Yield [n, classes]: the average of the softmax outputs of each picture's ten crops, a batch at a time.
 
     The mean is subtracted from the whole picture before it is cropped and mirrored, as in training.
     """
     crop = network.architecture.crop
-    answers = []
+    with torch.inference_mode():
+        for start in range(0, len(pictures), batch):
+            views = ten_crops(pictures[start : start + batch].astype(np.float32) - mean, crop)
+            flat = views.reshape(-1, crop, crop, 3).astype(np.float32, copy=False)
+            probabilities = network(to_input(flat, divisor, _device(network))).float().softmax(dim=1)
+            yield probabilities.reshape(CROPS, -1, probabilities.shape[1]).mean(dim=0).cpu()
+
+
+def ten_crop_probabilities(
+    network: Network, pictures: Pixels, mean: Floats, *, divisor: float = 1.0, batch: int = 8
+) -> Floats:
+    """Return float32 [N, classes]: the ten-crop answers of a network in test mode; its mode is restored."""
     training = network.training
     network.eval()
-    with torch.inference_mode():
-        for first in range(0, len(pictures), batch):
-            values = pictures[first : first + batch].astype(np.float32) - mean
-            views = ten_crops(values, crop)
-            flat = views.reshape(-1, crop, crop, 3).transpose(0, 3, 1, 2)
-            logits = network(torch.from_numpy(np.ascontiguousarray(flat))).float()
-            probabilities = logits.softmax(dim=1).reshape(CROPS, -1, logits.shape[1]).mean(dim=0)
-            answers.append(probabilities.numpy())
+    answers = [part.numpy() for part in ten_crop_batches(network, pictures, mean, divisor=divisor, batch=batch)]
     network.train(training)
     return np.concatenate(answers)
+
+
+def errors_of(batches: Iterator[torch.Tensor], labels: Labels) -> Errors:
+    """Return the errors of probabilities [n, classes] that come in the order of `labels`, each picture counted once."""
+    wrong1 = wrong5 = first = 0
+    loss = 0.0
+    for probabilities in batches:
+        truth = torch.from_numpy(labels[first : first + len(probabilities)])
+        first += len(probabilities)
+        best = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
+        wrong1 += int((best[:, 0] != truth).sum())
+        wrong5 += int((best != truth[:, None]).all(dim=1).sum())
+        loss -= float(probabilities.gather(1, truth[:, None]).clamp_min(1e-30).log().sum())
+    return Errors(wrong1 / first, wrong5 / first, loss / first)
+
+
+def evaluate_centre(
+    network: Network,
+    pictures: Pictures,
+    labels: Labels,
+    mean: Floats,
+    *,
+    divisor: float = 1.0,
+    batch: int = 128,
+) -> Errors:
+    """Return the errors on centre crops, every picture counted once; the network's mode is restored."""
+    training = network.training
+    network.eval()
+    errors = errors_of(centre_probabilities(network, pictures, mean, divisor=divisor, batch=batch), labels)
+    network.train(training)
+    return errors
+
+
+def _device(network: Network) -> torch.device:
+    """Return where the network's weights are."""
+    return next(network.parameters()).device

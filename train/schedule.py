@@ -31,3 +31,13 @@ def after_epoch(schedule: ScheduleRecipe, state: TrainingState, error: float) ->
 def _drop(state: TrainingState) -> TrainingState:
     """Return the state with the learning rate divided, the wait begun anew."""
     return replace(state, learning_rate=state.learning_rate / FACTOR, drops=state.drops + 1, stale=0)
+
+
+def conv1_factor(schedule: ScheduleRecipe, epoch: int) -> float:
+    """Return the factor on conv1's learning rate in the epoch after `epoch` finished ones.
+
+    The 2012 source slowed its first layer late in training and then froze it; the text has neither.
+    """
+    if schedule.freeze_conv1_after and epoch >= schedule.freeze_conv1_after:
+        return 0.0
+    return 1 / FACTOR if schedule.slow_conv1_after and epoch >= schedule.slow_conv1_after else 1.0

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet.architecture import layer_table
 from alexnet.errors import InputError, RecipeError
-from alexnet.files import read_json, write_bytes, write_json
+from alexnet.files import read_json, write_json
 from alexnet.pictures import Preprocessing
 from alexnet.recipe import Recipe
 from alexnet.run import Run
 from alexnet.train.checkpoint import TrainingState, load_state
 from alexnet.train.data.folder import Part, folder_classes, load_part
 from alexnet.train.data.statistics import Statistics, measure_statistics
-from alexnet.train.loop import EpochReport, Trainer
+from alexnet.train.loop import Trainer
 from alexnet.train.network import Network, start_weights
+from alexnet.train.report import EpochReport
 from alexnet.train.samples import Samples, save_samples, spread_indices
 
 Count = Callable[[int, int], None]
@@ -31,6 +31,7 @@ class Reporting:
     loading: Callable[[str], Count]
     on_batch: Callable[[int, int, float], None]
     on_epoch: Callable[[EpochReport], None]
+    warn: Callable[[str], None]
     stop: Callable[[], bool]
 
 
@@ -72,7 +73,6 @@ def resume(run: Run, data: Path | None, reporting: Reporting) -> Trainer:
     data = data or Path(str(read_json(run.path / "data.json")["data"]))
     if folder_classes(data) != labels:
         raise InputError(f"{data} has other classes than the run {run.path}; give its data with --data")
-    _forget_later_epochs(run, state.epoch)
     network = Network(layer_table(recipe.network))
     train, val = _load(data, recipe, reporting)
     statistics = Statistics.load(run.statistics_path)
@@ -112,12 +112,5 @@ def _trainer(
         reporting.stop,
         reporting.on_batch,
         reporting.on_epoch,
+        reporting.warn,
     )
-
-
-def _forget_later_epochs(run: Run, epoch: int) -> None:
-    """Drop lines of metrics.jsonl past the checkpoint: a kill between the line and the checkpoint leaves one."""
-    if run.metrics_path.is_file():
-        lines = run.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] <= epoch]
-        write_bytes(run.metrics_path, "".join(kept).encode())

@@ -127,3 +127,11 @@ def test_dropouts_factor_stands_in_the_weights_that_follow(tiny_source: Source) 
     assert np.array_equal(stored["fc7.weight"], trained["fc7.weight"] * np.float32(0.5))
     assert np.array_equal(stored["fc8.weight"], trained["fc8.weight"] * np.float32(0.5))
     assert np.array_equal(stored["fc8.bias"], trained["fc8.bias"])
+
+
+def test_the_divisor_of_the_pixels_stands_in_conv1(tiny_source: Source, pictures: npt.NDArray[np.uint8]) -> None:
+    architecture, weights = tiny_source.network.architecture, numpy_weights(tiny_source.network)
+    model = model_from_weights(architecture, weights, tiny_source.mean, divisor=1.1)
+    expected = ten_crop_probabilities(tiny_source.network, pictures, tiny_source.mean, divisor=1.1)
+    assert np.abs(run(model, pictures) - expected).max() < 1e-5
+    assert np.abs(run(build(tiny_source), pictures) - expected).max() > 1e-4

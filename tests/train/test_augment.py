@@ -52,3 +52,8 @@ def test_draws_are_fixed_by_their_place() -> None:
     first, again, other = (augment_batch(PICTURES, STATISTICS, AugmentRecipe(), 8, draws(0, 1, p)) for p in (3, 3, 4))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_the_2012_source_divides_after_the_noise() -> None:
+    plain, divided = (augment_batch(PICTURES, STATISTICS, AugmentRecipe(), 8, draws(0, 1), d) for d in (1.0, 1.1))
+    assert np.allclose(divided * 1.1, plain, atol=1e-4)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +81,41 @@ def test_weights_of_another_net_are_refused_by_name(tmp_path: Path, tiny_recipe:
     run = save(tmp_path / "run", 1)
     with pytest.raises(TrainingError, match=r"holds nothing for conv1.weight, the recipe expects \[6, 3, 11, 11\]"):
         load_weights(network, load_checkpoint(run), run)
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from alexnet import files
+from alexnet.run import Run
+from alexnet.train import checkpoint
+from pathlib import Path
+run = Run(Path(sys.argv[1]))
+calls = 0
+def killed(path):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+moments = [(files, "_fsync_folder"), (checkpoint, "sha256_of"), (checkpoint, "write_json"), (checkpoint, "save_file")]
+for module, name in moments:
+    inner = getattr(module, name)
+    def step(*arguments, inner=inner):
+        killed(name)
+        result = inner(*arguments)
+        killed(name)
+        return result
+    setattr(module, name, step)
+tensors = {"weights.a": torch.full((1000,), 2.0)}
+checkpoint.save_checkpoint(run, checkpoint.Checkpoint(checkpoint.TrainingState(epoch=2), tensors), True)
+"""
+
+
+@pytest.mark.parametrize("moment", [1, 2, 4, 5, 6, 7, 9])
+def test_killed_in_the_middle_of_a_save_a_whole_checkpoint_is_left(tmp_path: Path, moment: int) -> None:
+    run = save(tmp_path / "run", 1)
+    command = [sys.executable, "-c", KILLED, str(run.path), str(moment)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    loaded = load_checkpoint(run)
+    value = {1: 1.0, 2: 2.0}[loaded.state.epoch]
+    assert set(loaded.tensors["weights.a"].tolist()) == {value}

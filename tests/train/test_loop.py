@@ -11,7 +11,7 @@ from alexnet.errors import InputError, Interrupted, RecipeError, TrainingError
 from alexnet.recipe import Recipe
 from alexnet.run import Run
 from alexnet.train.checkpoint import load_checkpoint
-from alexnet.train.loop import EpochReport, clock
+from alexnet.train.report import EpochReport, clock
 from alexnet.train.samples import load_samples
 from alexnet.train.session import Count, Reporting, begin, resume
 
@@ -23,6 +23,7 @@ class Witness:
     stop_after: int = -1
     steps: int = 0
     reports: list[EpochReport] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def reporting(self) -> Reporting:
         def loading(part: str) -> Count:
@@ -31,7 +32,14 @@ class Witness:
         def step(batch: int, batches: int, loss: float) -> None:
             self.steps += 1
 
-        return Reporting(lambda text: None, loading, step, self.reports.append, lambda: self.steps == self.stop_after)
+        return Reporting(
+            lambda text: None,
+            loading,
+            step,
+            self.reports.append,
+            self.warnings.append,
+            lambda: self.steps == self.stop_after,
+        )
 
 
 def tensors(run: Run) -> dict[str, torch.Tensor]:
@@ -117,3 +125,61 @@ def test_resuming_what_is_no_run_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "00:00"), (75, "01:15"), (3700, "1:01:40"), (-5, "00:00")])
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_the_best_epoch_is_kept_beside_the_last(tmp_path: Path, tiny_recipe: Recipe, tiny_data: Path) -> None:
+    recipe = replace(tiny_recipe, schedule=replace(tiny_recipe.schedule, epochs=6))
+    run, witness = Run(tmp_path / "run"), Witness()
+    begin(recipe, tiny_data, run, witness.reporting()).fit()
+    errors = [report.errors.top1 for report in witness.reports]
+    assert load_checkpoint(run, best=True).state.epoch == errors.index(min(errors)) + 1
+    assert load_checkpoint(run).state.epoch == 6
+    assert len(list(run.path.glob("checkpoint-*.safetensors"))) == 2
+
+
+def test_a_net_that_stays_at_chance_is_said_so(tmp_path: Path, tiny_recipe: Recipe, tiny_data: Path) -> None:
+    recipe = replace(
+        tiny_recipe,
+        start=replace(tiny_recipe.start, spread=(1e-6,) * 8, bias=(0.0,) * 8),
+        schedule=replace(tiny_recipe.schedule, epochs=3),
+    )
+    witness = Witness()
+    begin(recipe, tiny_data, Run(tmp_path / "run"), witness.reporting()).fit()
+    (warning,) = witness.warnings
+    assert "ln(3) = 1.099 for 3 epochs" in warning
+    assert "start.spread" in warning
+
+
+def test_each_epoch_logs_the_layers_and_the_wait_for_data(tmp_path: Path, tiny_recipe: Recipe, tiny_data: Path) -> None:
+    run = Run(tmp_path / "run")
+    begin(tiny_recipe, tiny_data, run, Witness().reporting()).fit()
+    line = json.loads(run.metrics_path.read_text().splitlines()[-1])
+    assert list(line["layers"]) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+    weights = tensors(run)
+    ratio = float(weights["velocity.fc7.weight"].norm() / weights["weights.fc7.weight"].norm())
+    assert line["layers"]["fc7"]["update"] == pytest.approx(ratio, rel=1e-5)
+    assert 0 <= line["data_wait"] <= 1
+
+
+def test_the_sources_late_freeze_leaves_conv1_as_it_was(tmp_path: Path, tiny_recipe: Recipe, tiny_data: Path) -> None:
+    schedule = replace(tiny_recipe.schedule, epochs=2, freeze_conv1_after=1)
+    recipe = replace(tiny_recipe, schedule=schedule, sgd=replace(tiny_recipe.sgd, momentum=0.0))
+    run, seen = Run(tmp_path / "run"), []
+    trainer = begin(recipe, tiny_data, run, Witness().reporting())
+    trainer.on_epoch = lambda report: seen.append(
+        [trainer.network.get_parameter(f"{name}.weight").detach().clone() for name in ("conv1", "fc8")]
+    )
+    trainer.fit()
+    assert torch.equal(seen[0][0], seen[1][0])
+    assert not torch.equal(seen[0][1], seen[1][1])
+
+
+def test_bfloat16_trains_and_resumes_bit_for_bit(tmp_path: Path, tiny_recipe: Recipe, tiny_data: Path) -> None:
+    recipe = replace(tiny_recipe, compute=replace(tiny_recipe.compute, precision="bf16"))
+    whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
+    begin(recipe, tiny_data, whole, Witness().reporting()).fit()
+    with pytest.raises(Interrupted):
+        begin(recipe, tiny_data, parts, Witness(2).reporting()).fit()
+    resume(parts, None, Witness().reporting()).fit()
+    assert all(torch.equal(tensors(whole)[name], value) for name, value in tensors(parts).items())
+    assert {value.dtype for value in tensors(parts).values()} == {torch.float32}

@@ -6,7 +6,7 @@ import pytest
 
 from alexnet.recipe import ScheduleRecipe
 from alexnet.train.checkpoint import TrainingState
-from alexnet.train.schedule import after_epoch
+from alexnet.train.schedule import after_epoch, conv1_factor
 
 
 def play(schedule: ScheduleRecipe, errors: list[float]) -> list[TrainingState]:
@@ -42,3 +42,9 @@ def test_given_epochs_override_the_error() -> None:
 def test_the_most_epochs_end_it() -> None:
     states = play(ScheduleRecipe(epochs=3), [0.5, 0.4, 0.3, 0.2])
     assert len(states) == 3
+
+
+def test_conv1_is_slowed_and_frozen_as_in_2012() -> None:
+    source = ScheduleRecipe(slow_conv1_after=67, freeze_conv1_after=72)
+    assert [conv1_factor(source, epoch) for epoch in (0, 66, 67, 71, 72, 90)] == [1.0, 1.0, 0.1, 0.1, 0.0, 0.0]
+    assert {conv1_factor(ScheduleRecipe(), epoch) for epoch in range(90)} == {1.0}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet.train.sgd import PaperSgd
+from alexnet.recipe import SgdRecipe
+from alexnet.train.sgd import PaperSgd, parameter_groups
 
 RATES = [0.1, 0.1, 0.01, 0.01, 0.01, 0.001]
 
@@ -50,3 +51,32 @@ def test_a_weight_without_gradient_stays() -> None:
     sgd.step()
     assert used.tolist() == pytest.approx([0.89, 0.89])
     assert unused.tolist() == [1.0, 1.0]
+
+
+def test_the_2012_sources_biases_learn_twice_as_fast_and_do_not_decay() -> None:
+    weight, bias = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    recipe = SgdRecipe(weight_decay=0.1, bias_rate=2.0, decay_biases=False)
+    groups = parameter_groups([("conv1.weight", weight), ("conv1.bias", bias)], recipe)
+    sgd = PaperSgd(groups, learning_rate=0.1, momentum=0.9, weight_decay=0.1)
+    sgd.set_learning_rate(0.1)
+    weight.grad = bias.grad = torch.ones(2)
+    sgd.step()
+    assert weight.tolist() == pytest.approx([1 - 0.1 - 0.1 * 0.1] * 2)
+    assert bias.tolist() == pytest.approx([1 - 0.2] * 2)
+
+
+def test_the_text_treats_biases_as_weights() -> None:
+    groups = parameter_groups([("fc8.weight", torch.ones(2)), ("fc8.bias", torch.ones(2))], SgdRecipe())
+    assert [(group["rate"], group["weight_decay"]) for group in groups] == [(1.0, 0.0005)] * 2
+
+
+def test_a_layer_can_be_slowed_and_frozen() -> None:
+    first, other = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
+    groups = parameter_groups([("conv1.weight", first), ("conv2.weight", other)], SgdRecipe(weight_decay=0.0))
+    sgd = PaperSgd(groups, learning_rate=0.1, momentum=0.0, weight_decay=0.0)
+    for factor, expected in ((0.1, 0.99), (0.0, 0.99)):
+        sgd.set_learning_rate(0.1, {"conv1": factor})
+        first.grad = other.grad = torch.ones(1)
+        sgd.step()
+        assert first.item() == pytest.approx(expected)
+    assert other.item() == pytest.approx(0.8)
