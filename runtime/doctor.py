@@ -13,7 +13,7 @@ from alexnet.runtime.backends import BACKENDS
 
 # Extra -> (packages, what it is for).
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
-    "train": (("torch",), "training and export"),
+    "train": (("torch", "tensorboard"), "training and export"),
     "cpu": (("onnxruntime",), "inference and the proof of parity on a CPU"),
     "gpu": (
         ("onnxruntime-gpu", "tensorrt", "cuda-python"),

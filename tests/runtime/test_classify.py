@@ -62,6 +62,19 @@ def test_answers_are_ranked_and_ties_keep_the_order_of_the_labels(tmp_path: Path
     assert green.answers[0].probability > green.answers[1].probability
 
 
+def test_equal_answers_among_many_classes_keep_the_order_of_the_labels(files: list[Path]) -> None:
+    class Undecided(Formula):
+        def __init__(self) -> None:
+            super().__init__()
+            self.metadata = metadata(labels=tuple(f"class {place}" for place in range(100)))
+
+        def probabilities(self, pictures: Pixels) -> npt.NDArray[np.float32]:
+            return np.full((len(pictures), 100), 0.01, dtype=np.float32)
+
+    (result,) = classify(Undecided(), files[:1])
+    assert [answer.label for answer in result.answers] == [f"class {place}" for place in range(5)]
+
+
 def test_more_classes_than_there_are_gives_all(files: list[Path]) -> None:
     (result,) = classify(Formula(), files[:1], top=99)
     assert len(result.answers) == 3

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -16,6 +19,17 @@ def test_the_report_names_every_extra_and_backend(run_cli: Cli) -> None:
     assert {"Python", "GPU", "extra train", "extra cpu", "extra gpu", "extra rtx", "extra openvino"} <= subjects
     assert {"backend onnxruntime", "backend tensorrt"} <= subjects
     assert "extra cpu" in run_cli("doctor").stdout
+
+
+def test_the_extras_are_those_of_the_project() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    named = {
+        extra: {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}  # type: ignore[index]
+        for extra, requirements in extras.items()
+        if extra != "dev"
+    }
+    assert {extra: set(packages) for extra, (packages, _) in doctor.EXTRAS.items()} == named
 
 
 def test_two_onnxruntimes_are_a_conflict_with_the_mending_command(monkeypatch: pytest.MonkeyPatch) -> None:
