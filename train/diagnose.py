@@ -49,6 +49,6 @@ def stuck(losses: list[float], classes: int) -> str | None:
         return None
     return (
         f"the loss has stayed at ln({classes}) = {level:.3f} for {PATIENCE} epochs: every answer is alike. "
-        "Likely causes: starting weights too small for this width (try the 2012 source's start.spread, 0.03 in conv3 to "
-        "conv5), or biases of 1 on a small set (try start.bias of 0), or a learning rate too high for either"
+        "Likely causes: starting weights too small for this width (try the 2012 source's start.spread, 0.03 in conv3 "
+        "to conv5), or biases of 1 on a small set (try start.bias of 0), or a learning rate too high for either"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,7 +29,7 @@ class LayerNorms:
     update: float
 
 
-def layer_norms(named: list[tuple[str, Tensor]], velocities: list[Tensor]) -> dict[str, LayerNorms]:
+def layer_norms(named: Sequence[tuple[str, Tensor]], velocities: Sequence[Tensor]) -> dict[str, LayerNorms]:
     """Return the norms by layer; the paper's velocity is the update itself (w := w + v)."""
     norms = {}
     for (name, weight), velocity in zip(named, velocities, strict=True):
@@ -97,13 +98,13 @@ def log_epoch(run: Run, report: EpochReport) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         return
-    with SummaryWriter(str(run.path / "tensorboard"), purge_step=report.epoch) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(run.path / "tensorboard"), purge_step=report.epoch) as writer:
         values = report.values()
         for name, norms in values.pop("layers").items():
-            writer.add_scalar(f"weight/{name}", norms["weight"], report.epoch)  # type: ignore[no-untyped-call]
-            writer.add_scalar(f"update/{name}", norms["update"], report.epoch)  # type: ignore[no-untyped-call]
+            writer.add_scalar(f"weight/{name}", norms["weight"], report.epoch)
+            writer.add_scalar(f"update/{name}", norms["update"], report.epoch)
         for name, value in values.items():
-            writer.add_scalar(name, value, report.epoch)  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, value, report.epoch)
 
 
 def logged_losses(run: Run, epoch: int) -> list[float]:

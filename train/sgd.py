@@ -43,7 +43,7 @@ class PaperSgd(torch.optim.Optimizer):
         """Update every weight once from its gradient; a `closure` is evaluated first, as torch expects."""
         loss = None if closure is None else closure()
         for (rate, momentum, decay), weights in self._alike().items():
-            gradients = [weight.grad for weight in weights]
+            gradients = [weight.grad for weight in weights if weight.grad is not None]
             velocities = [self.velocity(weight) for weight in weights]
             torch._foreach_mul_(velocities, momentum)
             torch._foreach_add_(velocities, weights, alpha=-decay * rate)

@@ -83,7 +83,7 @@ def _inspect(data: bytes, path: Path) -> ModelMetadata:
         "pictures": (onnx.TensorProto.UINT8, [side, side, 3]),
         "probabilities": (onnx.TensorProto.FLOAT, [classes]),
     }
-    found = {
+    ends = {
         entry.name: (
             entry.type.tensor_type.elem_type,
             [dim.dim_value for dim in entry.type.tensor_type.shape.dim][1:],
@@ -91,7 +91,7 @@ def _inspect(data: bytes, path: Path) -> ModelMetadata:
         for entry in (*model.graph.input, *model.graph.output)
     }
     batches = [entry.type.tensor_type.shape.dim[:1] for entry in (*model.graph.input, *model.graph.output)]
-    if found != expected or any(dim.HasField("dim_value") for batch in batches for dim in batch):
+    if ends != expected or any(dim.HasField("dim_value") for batch in batches for dim in batch):
         raise ModelError(
             f"{path} takes and gives {_described(model)}, expected pictures uint8 [N, {side}, {side}, 3] and "
             f"probabilities float [N, {classes}] as its metadata says; export it again with: alexnet export --onnx"
