@@ -60,7 +60,7 @@ class MissingPackageError(AlexNetError):
 
 
 class DeviceError(AlexNetError):
-    """The device or execution provider that was asked for is not there."""
+    """The device or execution provider is not there, or not the one a plan was built for."""
 
     exit_code = 8
 
@@ -78,7 +78,7 @@ class BuildError(AlexNetError):
 
 
 class SidecarError(AlexNetError):
-    """What stands beside a plan does not describe it: digest, version or capability."""
+    """What stands beside a plan does not describe it: digest, version or fields."""
 
     exit_code = 11
 

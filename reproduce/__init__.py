@@ -1,0 +1,1 @@
+"""The paper's experiments and figures, and what needs training and runtime together. Nothing imports this package."""

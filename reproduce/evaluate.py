@@ -1,0 +1,107 @@
+"""Top-1 and top-5 error of a run or of a model file on a data set's validation part, section 6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet.errors import InputError
+from alexnet.pictures import Preprocessing
+from alexnet.run import Run
+from alexnet.train.data.folder import Part, folder_classes, load_part
+
+Count = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The errors of one way of asking, `views` crops a picture, as shares of `pictures` counted once each."""
+
+    views: int
+    pictures: int
+    top1: float
+    top5: float
+
+    def to_values(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
+
+
+def evaluate(source: Path, data: Path, *, best: bool, batch: int, count: Count) -> list[Evaluation]:
+    """Return the errors of a run directory (centre crop and ten crops) or of a model file (ten crops).
+
+    Raises InputError when the classes of the data are not those of the model.
+    """
+    if source.is_dir():
+        return _evaluate_run(Run(source), data, best, batch, count)
+    return [_evaluate_model(source, data, batch, count)]
+
+
+def _validation_part(data: Path, labels: tuple[str, ...], side: int, source: Path) -> Part:
+    """Return the validation part at `side` pixels; InputError names the first class that differs."""
+    found = folder_classes(data)
+    if found != labels:
+        differing = next(iter(sorted(set(found) ^ set(labels))), "their order")
+        raise InputError(
+            f"{data} has {len(found)} classes, {source} knows {len(labels)}, and they differ ({differing}); "
+            "evaluate on data with the classes it was trained on"
+        )
+    return load_part(data, "val", Preprocessing(side))
+
+
+def _evaluate_run(run: Run, data: Path, best: bool, batch: int, count: Count) -> list[Evaluation]:
+    """Return the errors of a run's network on centre crops and on ten crops."""
+    from alexnet.architecture import layer_table
+    from alexnet.train.checkpoint import load_checkpoint, load_weights
+    from alexnet.train.data.statistics import Statistics
+    from alexnet.train.evaluate import centre_probabilities, errors_of, ten_crop_batches
+    from alexnet.train.network import Network
+
+    recipe = run.recipe()
+    network = Network(layer_table(recipe.network))
+    load_weights(network, load_checkpoint(run, best), run)
+    network.eval()
+    mean, divisor = Statistics.load(run.statistics_path).mean, recipe.data.divisor
+    part = _validation_part(data, run.labels(), recipe.data.picture, run.path)
+    number = len(part.labels)
+    evaluations = []
+    for views, batches in (
+        (1, centre_probabilities(network, part.pictures, mean, divisor=divisor, batch=batch)),
+        (10, ten_crop_batches(network, part.pictures, mean, divisor=divisor, batch=batch)),
+    ):
+        done = 0
+
+        def counting(batches: Any = batches) -> Any:
+            nonlocal done
+            for probabilities in batches:
+                done += len(probabilities)
+                count(done, number)
+                yield probabilities
+
+        errors = errors_of(counting(), part.labels)
+        evaluations.append(Evaluation(views, number, errors.top1, errors.top5))
+    return evaluations
+
+
+def _evaluate_model(path: Path, data: Path, batch: int, count: Count) -> Evaluation:
+    """Return the ten-crop errors of an ONNX model or a plan; torch is not needed."""
+    from alexnet.runtime.backends import open_backend
+
+    backend = open_backend(path)
+    metadata = backend.metadata
+    part = _validation_part(data, metadata.labels, metadata.preprocessing.side, path)
+    number, size = len(part.labels), min(batch, backend.largest_batch or batch)
+    wrong1 = wrong5 = 0
+    for first in range(0, number, size):
+        probabilities = backend.probabilities(part.pictures[first : first + size])
+        truth = part.labels[first : first + size]
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+        wrong1 += int((best[:, 0] != truth).sum())
+        wrong5 += int((best != truth[:, None]).all(axis=1).sum())
+        count(min(first + size, number), number)
+    backend.close()
+    return Evaluation(metadata.crops, number, wrong1 / number, wrong5 / number)
