@@ -58,7 +58,7 @@ def _evaluate_run(run: Run, data: Path, best: bool, batch: int, count: Count) ->
     from alexnet.architecture import layer_table
     from alexnet.train.checkpoint import load_checkpoint, load_weights
     from alexnet.train.data.statistics import Statistics
-    from alexnet.train.evaluate import centre_probabilities, errors_of, ten_crop_batches
+    from alexnet.train.evaluate import centre_probabilities, count_errors, errors_of, ten_crop_batches
     from alexnet.train.network import Network
 
     recipe = run.recipe()
@@ -82,7 +82,7 @@ def _evaluate_run(run: Run, data: Path, best: bool, batch: int, count: Count) ->
                 count(done, number)
                 yield probabilities
 
-        errors = errors_of(counting(), part.labels)
+        errors = errors_of(count_errors(counting(), part.labels))
         evaluations.append(Evaluation(views, number, errors.top1, errors.top5))
     return evaluations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +20,55 @@ def draws(seed: int, *place: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *place])))
 
 
+@dataclass(frozen=True)
+class Views:
+    """How each picture of a batch is seen: its crop's top-left pixel, mirrored or not, and a colour shift [N, 3]."""
+
+    tops: npt.NDArray[np.int64]
+    lefts: npt.NDArray[np.int64]
+    mirrored: npt.NDArray[np.bool_]
+    shifts: Floats
+
+    def part(self, chosen: slice) -> Views:
+        """Return the views of some of the pictures."""
+        return Views(self.tops[chosen], self.lefts[chosen], self.mirrored[chosen], self.shifts[chosen])
+
+
+def draw_views(
+    number: int, side: int, crop: int, statistics: Statistics, recipe: AugmentRecipe, random: np.random.Generator
+) -> Views:
+    """Draw how `number` pictures of `side` pixels are seen.
+
+    The colour shift is drawn once for each picture: the eigenvectors times N(0, `colour`) times the standard deviation
+    along each. The text says eigenvalue; on 0..255 pixels that would shift by hundreds, and the 2012 source uses its
+    root.
+    """
+    corners = np.full((2, number), centre_offset(side, crop))
+    if recipe.crops:
+        corners = random.integers(0, side - crop + 1, size=(2, number))
+    mirrored = np.asarray(random.random(number)) < (0.5 if recipe.mirrors else 0.0)
+    factors = recipe.colour * random.standard_normal((number, 3))
+    shifts = (factors * np.sqrt(statistics.eigenvalues)) @ statistics.eigenvectors.T
+    return Views(corners[0], corners[1], mirrored, shifts.astype(np.float32))
+
+
+def render_views(pictures: Pixels, statistics: Statistics, views: Views, crop: int, divisor: float = 1.0) -> Floats:
+    """Return one training view of each picture: float32 [N, crop, crop, 3], less the mean, over `divisor`.
+
+    `pictures` is uint8 [N, S, S, 3]. The mean is subtracted at the pixels the crop was taken from.
+    """
+    rendered = np.empty((len(pictures), crop, crop, 3), dtype=np.float32)
+    for place, picture in enumerate(pictures):
+        rows = slice(views.tops[place], views.tops[place] + crop)
+        columns = slice(views.lefts[place], views.lefts[place] + crop)
+        view = rendered[place, :, ::-1] if views.mirrored[place] else rendered[place]
+        np.subtract(picture[rows, columns], statistics.mean[rows, columns], out=view)
+        view += views.shifts[place]
+    if divisor != 1.0:
+        rendered /= np.float32(divisor)
+    return rendered
+
+
 def augment_batch(
     pictures: Pixels,
     statistics: Statistics,
@@ -26,28 +77,6 @@ def augment_batch(
     random: np.random.Generator,
     divisor: float = 1.0,
 ) -> Floats:
-    """Return one training view of each picture: float32 [N, crop, crop, 3], less the mean, over `divisor`.
-
-    `pictures` is uint8 [N, S, S, 3]. The mean is subtracted at the pixels the crop was taken from. The colour
-    shift is drawn once for each picture: the eigenvectors times N(0, `colour`) times the standard deviation
-    along each. The text says eigenvalue; on 0..255 pixels that would shift by hundreds, and the 2012 source
-    uses its root.
-    """
-    number, side = pictures.shape[0], pictures.shape[1]
-    corners = np.full((2, number), centre_offset(side, crop))
-    if recipe.crops:
-        corners = random.integers(0, side - crop + 1, size=(2, number))
-    tops, lefts = corners
-    mirrored = np.asarray(random.random(number)) < (0.5 if recipe.mirrors else 0.0)
-    factors = recipe.colour * random.standard_normal((number, 3))
-    shifts = (factors * np.sqrt(statistics.eigenvalues)) @ statistics.eigenvectors.T
-    views = np.empty((number, crop, crop, 3), dtype=np.float32)
-    for place in range(number):
-        rows = slice(tops[place], tops[place] + crop)
-        columns = slice(lefts[place], lefts[place] + crop)
-        view = views[place, :, ::-1] if mirrored[place] else views[place]
-        np.subtract(pictures[place, rows, columns], statistics.mean[rows, columns], out=view)
-        view += shifts[place].astype(np.float32)
-    if divisor != 1.0:
-        views /= np.float32(divisor)
-    return views
+    """Draw and render one training view of each picture; see `draw_views` and `render_views`."""
+    views = draw_views(len(pictures), pictures.shape[1], crop, statistics, recipe, random)
+    return render_views(pictures, statistics, views, crop, divisor)

@@ -6,16 +6,17 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from alexnet.recipe import AugmentRecipe, Recipe
-from alexnet.train.augment import augment_batch, draws
+from alexnet.train.augment import draw_views, draws, render_views
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
+from alexnet.train.mesh import World
 
 # Uses of a place's random generator: one number each, so that no two draws share a stream.
 ORDER, VIEWS, DROPOUT = 0, 1, 2
@@ -25,11 +26,15 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch: number in the epoch, views float32 [n, crop, crop, 3], labels [n], and the seconds waited for it."""
+    """One batch: number in the epoch, views float32 [n, crop, crop, 3], labels [n], and the seconds waited for it.
+
+    `pictures` counts those of the whole batch, of which this rank has its share.
+    """
 
     number: int
     views: npt.NDArray[np.float32]
     labels: torch.Tensor
+    pictures: int
     waited: float
 
 
@@ -38,12 +43,13 @@ class Batches:
     """The batches of a training part under a recipe. Each picture is drawn once an epoch.
 
     The order is fixed by seed and epoch, the views by seed, epoch and batch, so that any batch of any epoch can be
-    made again alone.
+    made again alone. Several data ranks draw the same views and render their own share of each batch.
     """
 
     part: Part
     statistics: Statistics
     recipe: Recipe
+    world: World = field(default_factory=World)
 
     @property
     def number(self) -> int:
@@ -65,7 +71,8 @@ class Batches:
                     ahead.append(pool.submit(self._prepare, epoch, number + len(ahead), order, augment))
                 began = time.perf_counter()
                 views, labels = ahead.pop(0).result()
-                yield Batch(number, views, labels, time.perf_counter() - began)
+                pictures = len(order[number * self.recipe.sgd.batch : (number + 1) * self.recipe.sgd.batch])
+                yield Batch(number, views, labels, pictures, time.perf_counter() - began)
 
     def augment(self, epoch: int) -> AugmentRecipe:
         """Return the augmentation of an epoch (counted from 0): without colour noise once the recipe ends it."""
@@ -77,16 +84,14 @@ class Batches:
     def _prepare(
         self, epoch: int, number: int, order: npt.NDArray[np.int64], augment: AugmentRecipe
     ) -> tuple[npt.NDArray[np.float32], torch.Tensor]:
-        """Return the views and labels of one batch."""
-        size = self.recipe.sgd.batch
+        """Return the views and labels of this rank's share of one batch."""
+        size, crop = self.recipe.sgd.batch, self.recipe.network.crop
         chosen = order[number * size : (number + 1) * size]
         random = draws(self.recipe.seed, VIEWS, epoch, number)
-        views = augment_batch(
-            self.part.pictures[chosen],
-            self.statistics,
-            augment,
-            self.recipe.network.crop,
-            random,
-            self.recipe.data.divisor,
-        )
-        return views, torch.from_numpy(self.part.labels[chosen])
+        side = self.statistics.mean.shape[0]
+        views = draw_views(len(chosen), side, crop, self.statistics, augment, random)
+        share = self.world.share(len(chosen))
+        mine = chosen[share]
+        divisor = self.recipe.data.divisor
+        rendered = render_views(self.part.pictures[mine], self.statistics, views.part(share), crop, divisor)
+        return rendered, torch.from_numpy(self.part.labels[mine])

@@ -15,6 +15,7 @@ Examples:
   alexnet train --recipe quickstart --data data/quickstart
   alexnet train --recipe quickstart --data my-pictures --set schedule.epochs=5
   alexnet train --resume runs/quickstart-001
+  torchrun --nproc-per-node 2 -m alexnet train --columns split --data data/quickstart
 """
 )
 @click.option("--recipe", default="quickstart", show_default=True, help="A recipe's name, or the path of a .toml file.")
@@ -32,21 +33,37 @@ Examples:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory  [default: the next free runs/NAME-001]")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this directory.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads  [default: all cores]")
+@click.option(
+    "--init-from", type=click.Path(path_type=Path), help="Start from this run's weights, all but the last layer's."
+)
+@click.option(
+    "--columns",
+    type=click.Choice(["merged", "split"]),
+    default="merged",
+    show_default=True,
+    help="The columns on one device, or each on a rank of its own under torchrun.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of each rank  [default: all cores, shared]")
 def train(
     recipe: str,
     data: Path | None,
     overrides: tuple[str, ...],
     out: Path | None,
     resume: Path | None,
+    init_from: Path | None,
+    columns: str,
     threads: int | None,
 ) -> None:
     """Train a network from a recipe; one line an epoch, everything kept in a run directory.
 
-    Ctrl-C finishes the step, saves a checkpoint and says how to go on.
+    Ctrl-C finishes the step, saves a checkpoint and says how to go on. Under torchrun the ranks share each batch, and
+    with `--columns split` each column of the network has a rank of its own.
     """
-    if resume is not None and (overrides or out):
-        raise click.UsageError("--resume takes the run's own recipe and directory: leave out --set and --out.")
-    from alexnet.train.console import train_with_progress
+    if resume is not None and (overrides or out or init_from):
+        raise click.UsageError(
+            "--resume takes the run's own recipe and directory: leave out --set, --out, --init-from."
+        )
+    from alexnet.train.console import Order, train_with_progress
 
-    train_with_progress(recipe, data, overrides, out, resume, RUNS, threads)
+    order = Order(recipe, data, overrides, out, resume, init_from, columns == "split", threads)
+    train_with_progress(order, RUNS)

@@ -16,63 +16,93 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from alexnet.errors import InputError
+from alexnet.errors import InputError, TrainingError
+from alexnet.recipe import Recipe
 from alexnet.recipe_file import load_recipe
 from alexnet.run import Run, new_run
 from alexnet.train.loop import Trainer
+from alexnet.train.mesh import World, join_world, leave_world
 from alexnet.train.report import EpochReport, clock
 from alexnet.train.session import Count, Reporting, begin, resume
 
 
-def train_with_progress(
-    recipe_name: str,
-    data: Path | None,
-    overrides: tuple[str, ...],
-    out: Path | None,
-    resumed: Path | None,
-    runs: Path,
-    threads: int | None,
-) -> None:
-    """Train a new run, or go on with `resumed`, and say what to do next; errors are those of the session."""
-    torch.set_num_threads(threads or os.cpu_count() or 1)
-    with _stop_on_signals() as stop, _Display() as display:
-        reporting = Reporting(click.echo, display.loading, display.on_batch, display.on_epoch, display.warn, stop)
-        if resumed is not None:
-            run = Run(resumed)
-            trainer = resume(run, data, reporting)
+@dataclass(frozen=True)
+class Order:
+    """What the command line asks for: a new run of a recipe, or to go on with `resumed`.
+
+    `split` puts each column of the network on a rank of its own.
+    """
+
+    recipe: str
+    data: Path | None
+    overrides: tuple[str, ...]
+    out: Path | None
+    resumed: Path | None
+    init_from: Path | None
+    split: bool
+    threads: int | None
+
+
+def train_with_progress(order: Order, runs: Path) -> None:
+    """Train a new run, or go on with one, and say what to do next; errors are those of the session."""
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    torch.set_num_threads(order.threads or max(1, (os.cpu_count() or 1) // ranks))
+    recipe = Run(order.resumed).recipe() if order.resumed else load_recipe(order.recipe, order.overrides)
+    world = join_world(recipe.network.columns, order.split)
+    try:
+        _train(order, recipe, runs, world)
+    except RuntimeError as error:
+        if world.data_size * world.columns == 1:
+            raise
+        raise TrainingError(
+            f"this rank lost another one ({str(error).splitlines()[0]}); every rank has stopped, go on from the last "
+            "checkpoint with --resume RUN under the same torchrun command"
+        ) from None
+    finally:
+        leave_world()
+
+
+def _train(order: Order, recipe: Recipe, runs: Path, world: World) -> None:
+    """Train in a joined world; only its first rank speaks."""
+    with _stop_on_signals() as stop, _Display(quiet=not world.first) as display:
+        reporting = Reporting(display.say, display.loading, display.on_batch, display.on_epoch, display.warn, stop)
+        if order.resumed is not None:
+            trainer = resume(Run(order.resumed), order.data, reporting, world)
         else:
-            recipe = load_recipe(recipe_name, overrides)
-            run = Run(out) if out else new_run(runs, recipe.name)
+            run = Run(order.out) if order.out else new_run(runs, recipe.name)
             if run.checkpoint_path.exists():
                 raise InputError(
                     f"{run.path} already holds a run; go on with --resume {run.path}, or give another --out"
                 )
-            trainer = begin(recipe, data or Path("data") / recipe.name, run, reporting)
-        _introduce(trainer)
+            data = order.data or Path("data") / recipe.name
+            source = Run(order.init_from) if order.init_from else None
+            trainer = begin(recipe, data, run, reporting, world, source)
+        display.say(_introduction(trainer))
         display.width = len(str(trainer.recipe.schedule.epochs))
         state = trainer.fit()
-    click.echo(
+    display.say(
         f"trained {state.epoch} epochs in {clock(state.seconds)}: lowest top-1 error {state.best_error:.2%}, "
-        f"in {run.path}\n"
+        f"in {trainer.run.path}\n"
         "next: alexnet export --onnx"
     )
 
 
-def _introduce(trainer: Trainer) -> None:
-    """Print what is about to be trained, each value with its reason."""
-    network, recipe = trainer.network.architecture, trainer.recipe
-    click.echo(
+def _introduction(trainer: Trainer) -> str:
+    """Return what is about to be trained, each value with its reason."""
+    network, recipe, world = trainer.network.architecture, trainer.recipe, trainer.world
+    text = (
         f"run {trainer.run.path}: {network.parameters:,} parameters in {network.columns} columns, "
-        f"{network.classes} classes, "
-        f"crops of {network.crop} from pictures of {recipe.data.picture} pixels\n"
+        f"{network.classes} classes, crops of {network.crop} from pictures of {recipe.data.picture} pixels\n"
         f"{len(trainer.train.labels):,} pictures to train on, {len(trainer.val.labels):,} held out; "
         f"batches of {recipe.sgd.batch}, learning rate {trainer.state.learning_rate:g}; "
         f"{_device(trainer)}, {recipe.compute.precision}"
     )
+    if world.data_size * world.columns > 1:
+        text += f"; mesh of {world.data_size} data x {world.columns} column ranks"
     if trainer.state.epoch or trainer.state.batch:
-        click.echo(
-            f"going on at epoch {trainer.state.epoch + 1}, batch {trainer.state.batch + 1} of {trainer.batches.number}"
-        )
+        place = f"epoch {trainer.state.epoch + 1}, batch {trainer.state.batch + 1} of {trainer.batches.number}"
+        text += f"\ngoing on at {place}"
+    return text
 
 
 def _device(trainer: Trainer) -> str:
@@ -103,8 +133,9 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 @dataclass
 class _Display:
-    """A bar on a terminal, nothing between the epochs' lines elsewhere."""
+    """A bar on a terminal, nothing between the epochs' lines elsewhere; `quiet` for ranks that do not speak."""
 
+    quiet: bool = False
     width: int = 2
     progress: Progress = field(
         default_factory=lambda: Progress(
@@ -120,7 +151,7 @@ class _Display:
     said: float = field(default_factory=time.monotonic)
 
     def __enter__(self) -> _Display:
-        if self.progress.console.is_terminal:
+        if self.progress.console.is_terminal and not self.quiet:
             self.progress.start()
         return self
 
@@ -128,7 +159,7 @@ class _Display:
         self.progress.stop()
 
     def _show(self, description: str, done: int, total: int) -> None:
-        if not self.progress.console.is_terminal:
+        if self.quiet or not self.progress.console.is_terminal:
             return
         if self.task is None:
             self.task = self.progress.add_task(description, total=total)
@@ -144,9 +175,16 @@ class _Display:
 
     def on_epoch(self, report: EpochReport) -> None:
         """Print the epoch's line above the bar."""
-        click.echo(report.line(self.width))
-        click.echo(f"  |w| (|dw|/|w|): {report.layer_line()}", err=True)
+        self.say(report.line(self.width))
+        if not self.quiet:
+            click.echo(f"  |w| (|dw|/|w|): {report.layer_line()}", err=True)
+
+    def say(self, text: str) -> None:
+        """Print one line of text."""
+        if not self.quiet:
+            click.echo(text)
 
     def warn(self, text: str) -> None:
         """Print what looks wrong."""
-        click.echo(f"warning: {text}", err=True)
+        if not self.quiet:
+            click.echo(f"warning: {text}", err=True)

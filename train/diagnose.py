@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from alexnet.train.columns import SplitNetwork
 from alexnet.train.network import Network
 
 # A loss this near ln(classes) is that of answers that are all alike.
@@ -14,7 +15,7 @@ NEAR = 0.03
 PATIENCE = 3
 
 
-def first_not_finite(network: Network, crops: Tensor) -> str:
+def first_not_finite(network: Network | SplitNetwork, crops: Tensor) -> str:
     """Return where a forward pass over `crops` first leaves the finite numbers: a layer's weights or its output."""
     for name, weight in network.named_parameters():
         if not bool(torch.isfinite(weight).all()):

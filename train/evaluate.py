@@ -11,11 +11,14 @@ import numpy.typing as npt
 import torch
 
 from alexnet.crops import CROPS, centre_offset, ten_crops
+from alexnet.train.columns import SplitNetwork
+from alexnet.train.mesh import World
 from alexnet.train.network import Network
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+AnyNetwork = Network | SplitNetwork
 
 
 class Pictures(Protocol):
@@ -49,7 +52,7 @@ def to_input(values: Floats, divisor: float, device: torch.device) -> torch.Tens
 
 
 def centre_probabilities(
-    network: Network, pictures: Pictures, mean: Floats, *, divisor: float = 1.0, batch: int = 128
+    network: AnyNetwork, pictures: Pictures, mean: Floats, *, divisor: float = 1.0, batch: int = 128
 ) -> Iterator[torch.Tensor]:
     """Yield the softmax outputs [n, classes] of the centre crops, a batch at a time."""
     crop = network.architecture.crop
@@ -62,7 +65,7 @@ def centre_probabilities(
 
 
 def ten_crop_batches(
-    network: Network, pictures: Pictures, mean: Floats, *, divisor: float = 1.0, batch: int = 8
+    network: AnyNetwork, pictures: Pictures, mean: Floats, *, divisor: float = 1.0, batch: int = 8
 ) -> Iterator[torch.Tensor]:
     """Yield [n, classes]: the average of the softmax outputs of each picture's ten crops, a batch at a time.
 
@@ -78,7 +81,7 @@ def ten_crop_batches(
 
 
 def ten_crop_probabilities(
-    network: Network, pictures: Pixels, mean: Floats, *, divisor: float = 1.0, batch: int = 8
+    network: AnyNetwork, pictures: Pixels, mean: Floats, *, divisor: float = 1.0, batch: int = 8
 ) -> Floats:
     """Return float32 [N, classes]: the ten-crop answers of a network in test mode; its mode is restored."""
     training = network.training
@@ -88,8 +91,8 @@ def ten_crop_probabilities(
     return np.concatenate(answers)
 
 
-def errors_of(batches: Iterator[torch.Tensor], labels: Labels) -> Errors:
-    """Return the errors of probabilities [n, classes] that come in the order of `labels`, each picture counted once."""
+def count_errors(batches: Iterator[torch.Tensor], labels: Labels) -> torch.Tensor:
+    """Return float64 [wrong by one, wrong by five, summed loss, pictures] of probabilities in the order of `labels`."""
     wrong1 = wrong5 = first = 0
     loss = 0.0
     for probabilities in batches:
@@ -99,26 +102,36 @@ def errors_of(batches: Iterator[torch.Tensor], labels: Labels) -> Errors:
         wrong1 += int((best[:, 0] != truth).sum())
         wrong5 += int((best != truth[:, None]).all(dim=1).sum())
         loss -= float(probabilities.gather(1, truth[:, None]).clamp_min(1e-30).log().sum())
-    return Errors(wrong1 / first, wrong5 / first, loss / first)
+    return torch.tensor([wrong1, wrong5, loss, first], dtype=torch.float64)
+
+
+def errors_of(counts: torch.Tensor) -> Errors:
+    """Return counted errors (of one rank, or summed over several) as shares of all pictures."""
+    wrong1, wrong5, loss, number = counts.tolist()
+    return Errors(wrong1 / number, wrong5 / number, loss / number)
 
 
 def evaluate_centre(
-    network: Network,
+    network: AnyNetwork,
     pictures: Pictures,
     labels: Labels,
     mean: Floats,
     *,
     divisor: float = 1.0,
     batch: int = 128,
+    world: World | None = None,
 ) -> Errors:
-    """Return the errors on centre crops, every picture counted once; the network's mode is restored."""
+    """Return the errors on centre crops, every picture counted once over all ranks; the network's mode is restored."""
+    world = world or World()
     training = network.training
     network.eval()
-    errors = errors_of(centre_probabilities(network, pictures, mean, divisor=divisor, batch=batch), labels)
+    share = world.share(len(labels))
+    mine = centre_probabilities(network, pictures[share], mean, divisor=divisor, batch=batch)
+    counts = world.sum_over_data(count_errors(mine, labels[share]))
     network.train(training)
-    return errors
+    return errors_of(counts)
 
 
-def _device(network: Network) -> torch.device:
+def _device(network: AnyNetwork) -> torch.device:
     """Return where the network's weights are."""
     return next(network.parameters()).device

@@ -19,12 +19,22 @@ from alexnet.recipe import Recipe
 from alexnet.run import Run
 from alexnet.train.augment import draws
 from alexnet.train.batches import DROPOUT, Batch, Batches
-from alexnet.train.checkpoint import Checkpoint, TrainingState, load_checkpoint, load_weights, save_checkpoint
+from alexnet.train.checkpoint import (
+    Checkpoint,
+    TrainingState,
+    column_file,
+    commit_columns,
+    load_checkpoint,
+    load_tensors,
+    save_checkpoint,
+    write_tensors,
+)
+from alexnet.train.columns import split_state
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
 from alexnet.train.diagnose import first_not_finite, stuck
-from alexnet.train.evaluate import evaluate_centre
-from alexnet.train.network import Network
+from alexnet.train.evaluate import AnyNetwork, evaluate_centre
+from alexnet.train.mesh import World
 from alexnet.train.report import EpochReport, layer_norms, log_epoch, logged_losses
 from alexnet.train.schedule import after_epoch, conv1_factor
 from alexnet.train.sgd import PaperSgd, parameter_groups
@@ -35,12 +45,13 @@ class Trainer:
     """One run in progress: its network, update rule and data, and the place it has reached.
 
     `stop` is asked after each step; when it says so, the state is saved and Interrupted raised. `on_batch` is
-    told (batch, batches, loss) after each step, `on_epoch` each report, and `warn` what looks wrong.
+    told (batch, batches, loss) after each step, `on_epoch` each report, and `warn` what looks wrong. In a `world` of
+    several ranks each holds its column of the network and trains on its share of each batch; the first one writes.
     """
 
     run: Run
     recipe: Recipe
-    network: Network
+    network: AnyNetwork
     train: Part
     val: Part
     statistics: Statistics
@@ -49,13 +60,14 @@ class Trainer:
     on_batch: Callable[[int, int, float], None]
     on_epoch: Callable[[EpochReport], None]
     warn: Callable[[str], None]
+    world: World = field(default_factory=World)
     losses: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Make the update rule for the network's weights, and what draws the batches."""
         sgd = self.recipe.sgd
         self.device = next(self.network.parameters()).device
-        self.batches = Batches(self.train, self.statistics, self.recipe)
+        self.batches = Batches(self.train, self.statistics, self.recipe, self.world)
         self.sgd = PaperSgd(
             parameter_groups(self.network.named_parameters(), sgd),
             learning_rate=self.state.learning_rate,
@@ -64,14 +76,18 @@ class Trainer:
         )
 
     def restore(self) -> None:
-        """Take weights, velocities and place from the run's checkpoint."""
+        """Take weights, velocities and place from the run's checkpoint, merged or split."""
         checkpoint = load_checkpoint(self.run)
-        load_weights(self.network, checkpoint, self.run)
+        tensors = checkpoint.tensors
+        if self.world.columns > 1:
+            tensors = split_state(tensors, self.world.columns)[self.world.column]
+        load_tensors(self.network, tensors, self.run)
         with torch.no_grad():
             for name, weight in self.network.named_parameters():
-                self.sgd.velocity(weight).copy_(checkpoint.tensors[f"velocity.{name}"])
+                self.sgd.velocity(weight).copy_(tensors[f"velocity.{name}"])
         self.state = checkpoint.state
-        self.losses = logged_losses(self.run, self.state.epoch)
+        if self.world.first:
+            self.losses = logged_losses(self.run, self.state.epoch)
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint of the present place; `best` keeps a copy of it as the run's best."""
@@ -79,7 +95,16 @@ class Trainer:
         for name, weight in self.network.named_parameters():
             tensors[f"weights.{name}"] = weight
             tensors[f"velocity.{name}"] = self.sgd.velocity(weight)
-        self.state = save_checkpoint(self.run, Checkpoint(self.state, tensors), best)
+        if self.world.columns == 1:
+            if self.world.first:
+                self.state = save_checkpoint(self.run, Checkpoint(self.state, tensors), best)
+        else:
+            if self.world.data_rank == 0:
+                write_tensors(self.run.path / column_file(self.state, self.world.column, self.world.columns), tensors)
+            self.world.barrier()
+            if self.world.first:
+                self.state = commit_columns(self.run, self.state, self.world.columns, best)
+        self.world.barrier()
 
     def fit(self) -> TrainingState:
         """Train until the schedule ends and return the final state; Interrupted or TrainingError otherwise."""
@@ -98,13 +123,13 @@ class Trainer:
         self.network.train()
         for batch in self.batches.epoch(state.epoch, state.batch):
             loss = self._step(state.epoch, batch)
-            done += len(batch.labels)
+            done += batch.pictures
             waited += batch.waited
             seconds = state.seconds + time.perf_counter() - began
-            loss_sum = self.state.loss_sum + loss * len(batch.labels)
+            loss_sum = self.state.loss_sum + loss * batch.pictures
             self.state = replace(self.state, batch=batch.number + 1, loss_sum=loss_sum, seconds=seconds)
             self.on_batch(batch.number + 1, self.batches.number, loss)
-            if self.stop():
+            if self.world.any(self.stop()):
                 self._interrupt()
         trained = time.perf_counter() - began
         self._finish_epoch(done / trained, waited / trained, began, state.seconds)
@@ -118,6 +143,7 @@ class Trainer:
             self.val.labels,
             self.statistics.mean,
             divisor=self.recipe.data.divisor,
+            world=self.world,
         )
         seconds = seconds_before + time.perf_counter() - began
         ended = replace(before, epoch=before.epoch + 1, batch=0, loss_sum=0.0, seconds=seconds)
@@ -137,7 +163,8 @@ class Trainer:
             seconds_left=0.0 if self.state.finished else seconds / self.state.epoch * (epochs - self.state.epoch),
             layers=layer_norms(named, [self.sgd.velocity(weight) for _, weight in named]),
         )
-        log_epoch(self.run, report)
+        if self.world.first:
+            log_epoch(self.run, report)
         self.save(best=errors.top1 < before.best_error)
         self.on_epoch(report)
         self.losses.append(report.loss)
@@ -146,13 +173,14 @@ class Trainer:
 
     def _step(self, epoch: int, batch: Batch) -> float:
         """Update the weights from one batch and return its loss; TrainingError when the loss is not finite."""
-        torch.manual_seed(int(draws(self.recipe.seed, DROPOUT, epoch, batch.number).integers(2**63)))
+        place = (epoch, batch.number, self.world.data_rank, self.world.column)
+        torch.manual_seed(int(draws(self.recipe.seed, DROPOUT, *place).integers(2**63)))
         crops = torch.from_numpy(batch.views).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         labels = batch.labels.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.compute.precision == "bf16"):
             logits = self.network(crops)
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
-        value = float(loss.detach())
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / batch.pictures
+        value = self.world.sum_over_data(loss.detach()).item()
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss is {value} at epoch {epoch + 1}, batch {batch.number + 1}: "
@@ -161,6 +189,7 @@ class Trainer:
             )
         self.sgd.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        self.world.sum_gradients(self.network.parameters())
         self.sgd.step()
         return value
 

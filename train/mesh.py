@@ -46,9 +46,11 @@ class World:
 
     def sum_over_data(self, values: Tensor) -> Tensor:
         """Return the sum of `values` over the data ranks."""
-        if self.data_group is not None and self.data_size > 1:
-            dist.all_reduce(values, group=self.data_group)
-        return values
+        if self.data_group is None or self.data_size == 1:
+            return values
+        sent = values.cuda() if dist.get_backend() == "nccl" else values.clone()
+        dist.all_reduce(sent, group=self.data_group)
+        return sent.to(values.device)
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Add up the gradients of all data ranks in place, in one message.

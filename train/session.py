@@ -6,16 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from alexnet.architecture import layer_table
 from alexnet.errors import InputError, RecipeError
 from alexnet.files import read_json, write_json
 from alexnet.pictures import Preprocessing
 from alexnet.recipe import Recipe
 from alexnet.run import Run
-from alexnet.train.checkpoint import TrainingState, load_state
+from alexnet.train.checkpoint import TrainingState, load_checkpoint, load_state, load_tensors
+from alexnet.train.columns import SplitNetwork, split_state
 from alexnet.train.data.folder import Part, folder_classes, load_part
 from alexnet.train.data.statistics import Statistics, measure_statistics
+from alexnet.train.evaluate import AnyNetwork
 from alexnet.train.loop import Trainer
+from alexnet.train.mesh import World
 from alexnet.train.network import Network, start_weights
 from alexnet.train.report import EpochReport
 from alexnet.train.samples import Samples, save_samples, spread_indices
@@ -46,8 +51,20 @@ def resolve_recipe(recipe: Recipe, labels: tuple[str, ...], data: Path) -> Recip
     return replace(recipe, network=replace(recipe.network, classes=len(labels)))
 
 
-def begin(recipe: Recipe, data: Path, run: Run, reporting: Reporting) -> Trainer:
-    """Return a trainer for a new run in `run`, with its recipe, labels, statistics and samples written."""
+def begin(
+    recipe: Recipe,
+    data: Path,
+    run: Run,
+    reporting: Reporting,
+    world: World | None = None,
+    init_from: Run | None = None,
+) -> Trainer:
+    """Return a trainer for a new run in `run`, with its recipe, labels, statistics and samples written.
+
+    With `init_from` the weights of that run are taken in place of the recipe's start, all but the last layer's.
+    In a world of several ranks each calls this alike, and the first one writes.
+    """
+    world = world or World()
     labels = folder_classes(data)
     recipe = resolve_recipe(recipe, labels, data)
     network = Network(layer_table(recipe.network))
@@ -56,18 +73,51 @@ def begin(recipe: Recipe, data: Path, run: Run, reporting: Reporting) -> Trainer
         raise InputError(f"{data}/val holds no pictures; the learning rate and the proof of parity need some")
     reporting.say(f"measuring the mean image and the colours of {len(train.labels):,} pictures")
     statistics = measure_statistics(train.pictures, recipe.data.mean)
-    run.begin(recipe, labels)
-    write_json(run.path / "data.json", {"data": str(data.resolve())})
-    statistics.save(run.statistics_path)
-    chosen = spread_indices(len(val.labels))
-    save_samples(run, Samples(val.pictures[chosen], [val.names[place] for place in chosen], val.labels[chosen]))
     start_weights(network, recipe)
+    if init_from is not None:
+        take_weights(network, init_from)
+    if world.first:
+        run.begin(recipe, labels)
+        write_json(run.path / "data.json", {"data": str(data.resolve())})
+        statistics.save(run.statistics_path)
+        chosen = spread_indices(len(val.labels))
+        names = [val.names[place] for place in chosen]
+        save_samples(run, Samples(val.pictures[chosen], names, val.labels[chosen]))
     state = TrainingState(learning_rate=recipe.sgd.learning_rate)
-    return _trainer(run, recipe, network, train, val, statistics, state, reporting)
+    return _trainer(run, recipe, place(network, world), train, val, statistics, state, reporting, world)
 
 
-def resume(run: Run, data: Path | None, reporting: Reporting) -> Trainer:
-    """Return a trainer that goes on where `run` stopped, with the data it was begun with unless other is given."""
+def take_weights(network: Network, source: Run) -> None:
+    """Copy a run's weights into `network`, all but those of the last layer, which keep their start.
+
+    This is how section 6's nets, trained on the larger releases, are fine-tuned on ILSVRC-2012. Raises TrainingError
+    when a layer has another shape.
+    """
+    last = network.stages[-1][0]
+    tensors = dict(load_checkpoint(source).tensors)
+    for kind in ("weight", "bias"):
+        tensors[f"weights.{last}.{kind}"] = network.get_parameter(f"{last}.{kind}").detach().clone()
+    load_tensors(network, tensors, source)
+
+
+def place(network: Network, world: World) -> AnyNetwork:
+    """Return the merged network, or this rank's column of it, on this rank's device."""
+    found: AnyNetwork = network
+    if world.columns > 1:
+        assert world.column_group is not None
+        found = SplitNetwork(network.architecture, world.column, world.column_group)
+        state = {name: value.detach() for name, value in network.named_parameters()}
+        found.load_state_dict(split_state(state, world.columns)[world.column])
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return found.to(device)
+
+
+def resume(run: Run, data: Path | None, reporting: Reporting, world: World | None = None) -> Trainer:
+    """Return a trainer that goes on where `run` stopped, with the data it was begun with unless other is given.
+
+    A run may go on split or merged, on any number of ranks, however it was saved.
+    """
+    world = world or World()
     recipe, labels = run.recipe(), run.labels()
     state = load_state(run)
     data = data or Path(str(read_json(run.path / "data.json")["data"]))
@@ -76,7 +126,7 @@ def resume(run: Run, data: Path | None, reporting: Reporting) -> Trainer:
     network = Network(layer_table(recipe.network))
     train, val = _load(data, recipe, reporting)
     statistics = Statistics.load(run.statistics_path)
-    trainer = _trainer(run, recipe, network, train, val, statistics, state, reporting)
+    trainer = _trainer(run, recipe, place(network, world), train, val, statistics, state, reporting, world)
     trainer.restore()
     return trainer
 
@@ -93,12 +143,13 @@ def _load(data: Path, recipe: Recipe, reporting: Reporting) -> tuple[Part, Part]
 def _trainer(
     run: Run,
     recipe: Recipe,
-    network: Network,
+    network: AnyNetwork,
     train: Part,
     val: Part,
     statistics: Statistics,
     state: TrainingState,
     reporting: Reporting,
+    world: World,
 ) -> Trainer:
     """Return the trainer with the reporting's callbacks."""
     return Trainer(
@@ -113,4 +164,5 @@ def _trainer(
         reporting.on_batch,
         reporting.on_epoch,
         reporting.warn,
+        world,
     )

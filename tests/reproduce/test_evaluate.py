@@ -19,7 +19,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from alexnet.cli import alexnet
 
     root = tmp_path_factory.mktemp("evaluate")
-    recipe = "name = 'tiny'\n[network]\nwidth = 0.0625\ncrop = 64\nclasses = 0\n[data]\npicture = 72\n[sgd]\nbatch = 16\n"
+    recipe = (
+        "name = 'tiny'\n[network]\nwidth = 0.0625\ncrop = 64\nclasses = 0\n[data]\npicture = 72\n[sgd]\nbatch = 16\n"
+    )
     (root / "tiny.toml").write_text(recipe + "[schedule]\nepochs = 2\n")
     for line in (
         f"data make {root}/data --size 72 --train 40 --val 30 --workers 1",

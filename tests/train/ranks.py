@@ -12,7 +12,9 @@ import torch
 import torch.multiprocessing as mp
 
 
-def _rank(rank: int, function: Callable[..., None], ranks: int, port: int, out: str, arguments: tuple[Any, ...]) -> None:
+def _rank(
+    rank: int, function: Callable[..., None], ranks: int, port: int, out: str, arguments: tuple[Any, ...]
+) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(ranks)}
     torch.set_num_threads(1)
     function(rank, Path(out), *arguments)

@@ -1,0 +1,146 @@
+"""Training over real ranks, started by torchrun as its user would, is training on one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexnet.errors import InputError
+from alexnet.run import Run
+from alexnet.train.checkpoint import load_checkpoint, load_state
+from alexnet.train.mesh import World, join_world
+
+RECIPE = """
+name = "tiny"
+[network]
+width = 0.0625
+crop = 64
+classes = 0
+dropout = 0.0
+[data]
+picture = 72
+[sgd]
+batch = 7
+[schedule]
+epochs = {epochs}
+patience = 9999
+"""
+
+
+def command(ranks: int, *arguments: str) -> list[str]:
+    start = ["-m", "alexnet"]
+    if ranks > 1:
+        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m", "alexnet"]
+    return [sys.executable, *start, "train", "--threads", "1", *arguments]
+
+
+def train(tmp_path: Path, data: Path, name: str, ranks: int, *more: str, epochs: int = 2) -> Run:
+    recipe = tmp_path / f"tiny{epochs}.toml"
+    recipe.write_text(RECIPE.format(epochs=epochs))
+    run = tmp_path / name
+    arguments = ["--recipe", str(recipe), "--data", str(data), "--out", str(run), *more]
+    done = subprocess.run(command(ranks, *arguments), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1/") == 1, "only the first rank speaks"
+    return Run(run)
+
+
+def difference(first: Run, second: Run) -> float:
+    """Return the largest difference of any weight or velocity of two runs."""
+    one, other = load_checkpoint(first).tensors, load_checkpoint(second).tensors
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def figures(run: Run) -> list[tuple[float, float]]:
+    lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    return [(line["val_top1_error"], line["val_top5_error"]) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "columns"), [(2, "split"), (3, "merged"), (4, "split")], ids=["1 x 2", "3 x 1", "2 x 2"]
+)
+def test_a_mesh_trains_to_the_weights_of_one_process(tmp_path: Path, tiny_data: Path, ranks: int, columns: str) -> None:
+    alone = train(tmp_path, tiny_data, "alone", 1)
+    mesh = train(tmp_path, tiny_data, "mesh", ranks, "--columns", columns)
+    # 21 pictures in batches of 7 for two epochs: 6 steps, uneven shares on every rank.
+    assert difference(alone, mesh) < 1e-5
+    assert figures(alone) == figures(mesh)
+    assert len(load_state(mesh).columns) == (2 if columns == "split" else 0)
+
+
+def test_a_run_goes_on_split_or_merged_however_it_was_saved(tmp_path: Path, tiny_data: Path) -> None:
+    whole = train(tmp_path, tiny_data, "whole", 1, epochs=2)
+    for name, first, then in (("a", 1, 2), ("b", 2, 1)):
+        run = train(tmp_path, tiny_data, name, first, *(("--columns", "split") if first == 2 else ()), epochs=1)
+        run.recipe_path.write_text(run.recipe_path.read_text().replace("epochs = 1", "epochs = 2"))
+        state = json.loads(run.checkpoint_path.read_text())
+        run.checkpoint_path.write_text(json.dumps({**state, "finished": False}))
+        split = ("--columns", "split") if then == 2 else ()
+        done = subprocess.run(command(then, "--resume", str(run.path), *split), capture_output=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert difference(whole, run) < 1e-5
+
+
+def test_shares_hold_every_picture_once() -> None:
+    for number in (0, 1, 5, 128, 1001):
+        for ranks in (1, 2, 3, 8):
+            parts = [list(range(number))[World(rank, ranks).share(number)] for rank in range(ranks)]
+            assert [place for part in parts for place in part] == list(range(number))
+
+
+def test_ranks_that_cannot_hold_the_columns_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(InputError, match=r"needs a multiple of 2 ranks, found 3; start it with: torchrun"):
+        join_world(2, split=True)
+
+
+def test_a_rank_that_dies_takes_the_others_down_with_one_line(tmp_path: Path, tiny_data: Path) -> None:
+    recipe = tmp_path / "long.toml"
+    recipe.write_text(RECIPE.format(epochs=5000))
+    arguments = ["--recipe", str(recipe), "--data", str(tiny_data), "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "WORLD_SIZE": "2"}
+    # Started by hand, as torchrun itself would end the other ranks.
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        environment["MASTER_PORT"] = str(probe.getsockname()[1])
+    ranks = [
+        subprocess.Popen(
+            command(1, *arguments, "--columns", "split"),
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    assert ranks[0].stdout is not None
+    for line in ranks[0].stdout:
+        if line.startswith("epoch"):
+            break
+    ranks[1].send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    _, errors = ranks[0].communicate(timeout=30)
+    assert time.monotonic() - began < 30
+    assert ranks[0].returncode == 12
+    (message,) = [line for line in errors.splitlines() if line.startswith("Error:")]
+    assert "this rank lost another one" in message
+    assert "Traceback" not in errors
+    assert load_checkpoint(Run(tmp_path / "run")).state.epoch >= 1
+
+
+@pytest.mark.gpu
+def test_the_network_trains_on_the_gpu(tmp_path: Path, tiny_data: Path) -> None:
+    assert torch.cuda.is_available()
+    run = train(tmp_path, tiny_data, "gpu", 1)
+    assert load_state(run).finished
