@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "describe": ("alexnet.commands", "describe", "Print the layer table of a recipe."),
     "data": ("alexnet.train.data.commands", "data", "Draw the embedded pictures."),
     "train": ("alexnet.train.commands", "train", "Train a network from a recipe."),
+    "convert": ("alexnet.train.commands", "convert", "Split a run's checkpoint by columns, or merge it."),
     "export": ("alexnet.export.commands", "export", "Turn a run into an ONNX model, with proof of parity."),
     "build": (
         "alexnet.export.commands",

@@ -7,7 +7,7 @@ same parameters, same answers, same gradients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +71,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         crossing: Crossing = ctx.crossing
-        slices = [part.contiguous() for part in gradients[0].split(crossing.sizes, dim=1)]
+        slices = [part.contiguous() for part in torch.split(gradients[0], list(crossing.sizes), dim=1)]
         mine = slices[crossing.column]
         if not crossing.summed:
             return mine, None
@@ -88,7 +88,7 @@ def _exchange(outgoing: list[Tensor], incoming: list[Tensor], group: dist.Proces
     into = flat.new_empty(sum(tensor.numel() for tensor in incoming))
     sent, taken = [tensor.numel() for tensor in outgoing], [tensor.numel() for tensor in incoming]
     dist.all_to_all_single(into, flat, taken, sent, group=group)
-    for tensor, values in zip(incoming, into.split(taken), strict=True):
+    for tensor, values in zip(incoming, torch.split(into, taken), strict=True):
         tensor.copy_(values.view_as(tensor))
     return sum(_bytes(tensor) for tensor in incoming)
 
@@ -188,7 +188,7 @@ class _LayerWideNorm(nn.Module):
         """Return this column's normalised maps."""
         (network,) = self._network
         whole = self.norm(network.gather(part, f"{self.name}.lrn", self.channels))
-        parts: tuple[Tensor, ...] = whole.split(shares(self.channels, network.architecture.columns), dim=1)
+        parts = torch.split(whole, shares(self.channels, network.architecture.columns), dim=1)
         return parts[network.column]
 
 
@@ -201,12 +201,17 @@ def split_state(state: State, columns: int) -> list[dict[str, Tensor]]:
     Every layer of every column keeps the inputs that it sees, so its outputs are all there is to cut.
     """
     return [
-        {name: tensor.split(shares(tensor.shape[0], columns))[column].contiguous() for name, tensor in state.items()}
+        {name: _cut(tensor, columns)[column].contiguous() for name, tensor in state.items()}
         for column in range(columns)
     ]
 
 
-def merge_states(parts: list[State]) -> dict[str, Tensor]:
+def _cut(tensor: Tensor, columns: int) -> tuple[Tensor, ...]:
+    """Return the columns' parts of a tensor, views of it along dimension 0."""
+    return torch.split(tensor, shares(tensor.shape[0], columns))
+
+
+def merge_states(parts: Sequence[State]) -> dict[str, Tensor]:
     """Return the merged tensors of all columns' parts, bit for bit what `split_state` cut."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 

@@ -1,4 +1,4 @@
-"""The command `alexnet train`."""
+"""The commands `alexnet train` and `alexnet convert`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from alexnet.run import RUNS
+from alexnet.run import RUNS, Run
 
 
 @click.command(
@@ -67,3 +67,27 @@ def train(
 
     order = Order(recipe, data, overrides, out, resume, init_from, columns == "split", threads)
     train_with_progress(order, RUNS)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  alexnet convert runs/imagenet-001 runs/imagenet-split --columns split
+  alexnet convert runs/imagenet-split runs/imagenet-merged --columns merged
+"""
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--columns", type=click.Choice(["split", "merged"]), required=True, help="The form of the new checkpoint."
+)
+def convert(run: Path, out: Path, columns: str) -> None:
+    """Copy RUN to the new directory OUT with its checkpoint in one file a column, or in one for the merged network.
+
+    Weights and velocities keep every bit, there and back.
+    """
+    from alexnet.train.convert import convert_run
+
+    state = convert_run(Run(run), out, columns == "split")
+    files = [name for name, _ in state.columns] or [state.weights]
+    click.echo(f"{out}: {', '.join(files)}")

@@ -62,7 +62,9 @@ class World:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat, group=self.data_group)
-        for gradient, values in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        for gradient, values in zip(
+            gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True
+        ):
             gradient.copy_(values.view_as(gradient))
 
     def any(self, flag: bool) -> bool:

@@ -115,5 +115,5 @@ def test_states_split_and_merge_bit_for_bit() -> None:
     state = {"a.weight": torch.randn(7, 3), "a.bias": torch.randn(7), "b.weight": torch.randn(8, 2, 3, 3)}
     parts = split_state(state, 2)
     assert [part["a.bias"].shape[0] for part in parts] == shares(7, 2) == [4, 3]
-    merged = merge_states(parts)  # type: ignore[arg-type]
+    merged = merge_states(parts)
     assert all(torch.equal(merged[name], value) for name, value in state.items())
