@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import torch
 
 from alexnet.crops import CROPS, centre_offset, ten_crops
 from alexnet.train.columns import SplitNetwork
+from alexnet.train.data.folder import Pictures
 from alexnet.train.mesh import World
 from alexnet.train.network import Network
 
@@ -19,18 +19,6 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 AnyNetwork = Network | SplitNetwork
-
-
-class Pictures(Protocol):
-    """Pictures uint8 [N, S, S, 3], in memory or in shards: anything that gives a slice of them."""
-
-    def __getitem__(self, place: slice) -> Pixels:
-        """Return some of the pictures."""
-        ...
-
-    def __len__(self) -> int:
-        """Return their number."""
-        ...
 
 
 @dataclass(frozen=True)

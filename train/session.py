@@ -17,6 +17,7 @@ from alexnet.run import Run
 from alexnet.train.checkpoint import TrainingState, load_checkpoint, load_state, load_tensors
 from alexnet.train.columns import SplitNetwork, split_state
 from alexnet.train.data.folder import Part, folder_classes, load_part
+from alexnet.train.data.shards import is_prepared, open_prepared
 from alexnet.train.data.statistics import Statistics, measure_statistics
 from alexnet.train.evaluate import AnyNetwork
 from alexnet.train.loop import Trainer
@@ -65,14 +66,17 @@ def begin(
     In a world of several ranks each calls this alike, and the first one writes.
     """
     world = world or World()
-    labels = folder_classes(data)
+    labels = data_classes(data)
     recipe = resolve_recipe(recipe, labels, data)
     network = Network(layer_table(recipe.network))
-    train, val = _load(data, recipe, reporting)
+    opened = open_data(data, recipe, reporting.loading)
+    train, val = opened.train, opened.val
     if not len(val.labels):
         raise InputError(f"{data}/val holds no pictures; the learning rate and the proof of parity need some")
-    reporting.say(f"measuring the mean image and the colours of {len(train.labels):,} pictures")
-    statistics = measure_statistics(train.pictures, recipe.data.mean)
+    statistics = opened.statistics
+    if statistics is None:
+        reporting.say(f"measuring the mean image and the colours of {len(train.labels):,} pictures")
+        statistics = measure_statistics(train.pictures, recipe.data.mean)
     start_weights(network, recipe)
     if init_from is not None:
         take_weights(network, init_from)
@@ -121,23 +125,51 @@ def resume(run: Run, data: Path | None, reporting: Reporting, world: World | Non
     recipe, labels = run.recipe(), run.labels()
     state = load_state(run)
     data = data or Path(str(read_json(run.path / "data.json")["data"]))
-    if folder_classes(data) != labels:
+    if data_classes(data) != labels:
         raise InputError(f"{data} has other classes than the run {run.path}; give its data with --data")
     network = Network(layer_table(recipe.network))
-    train, val = _load(data, recipe, reporting)
+    opened = open_data(data, recipe, reporting.loading)
     statistics = Statistics.load(run.statistics_path)
-    trainer = _trainer(run, recipe, place(network, world), train, val, statistics, state, reporting, world)
+    trainer = _trainer(
+        run, recipe, place(network, world), opened.train, opened.val, statistics, state, reporting, world
+    )
     trainer.restore()
     return trainer
 
 
-def _load(data: Path, recipe: Recipe, reporting: Reporting) -> tuple[Part, Part]:
-    """Return the training and validation part of a data folder, told as they load."""
-    preprocessing = Preprocessing(recipe.data.picture)
-    return (
-        load_part(data, "train", preprocessing, reporting.loading("train")),
-        load_part(data, "val", preprocessing, reporting.loading("val")),
-    )
+@dataclass(frozen=True)
+class Data:
+    """A data set as training takes it; `statistics` is None where they have to be measured."""
+
+    classes: tuple[str, ...]
+    train: Part
+    val: Part
+    statistics: Statistics | None
+
+
+def data_classes(path: Path) -> tuple[str, ...]:
+    """Return the class names of prepared data or of a folder of pictures."""
+    return open_prepared(path).classes if is_prepared(path) else folder_classes(path)
+
+
+def open_data(path: Path, recipe: Recipe, loading: Callable[[str], Count]) -> Data:
+    """Return prepared data, or a folder of pictures read into memory, told as they load.
+
+    Raises InputError when prepared pictures have another size than the recipe's.
+    """
+    side = recipe.data.picture
+    if is_prepared(path):
+        prepared = open_prepared(path)
+        if prepared.preprocessing != Preprocessing(side):
+            raise InputError(
+                f"{path} is prepared at {prepared.preprocessing.side} pixels, the recipe {recipe.name} takes {side}; "
+                f"prepare it again with --size {side}, or add --set data.picture={prepared.preprocessing.side}"
+            )
+        statistics = prepared.statistics.with_mean(recipe.data.mean)
+        return Data(prepared.classes, prepared.parts["train"], prepared.parts["val"], statistics)
+    preprocessing = Preprocessing(side)
+    train, val = (load_part(path, part, preprocessing, loading(part)) for part in ("train", "val"))
+    return Data(folder_classes(path), train, val, None)
 
 
 def _trainer(

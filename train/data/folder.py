@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,22 +14,35 @@ import numpy.typing as npt
 from alexnet.errors import InputError
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 
-PARTS = ("train", "val")
+
+class Pictures(Protocol):
+    """Pictures uint8 [N, S, S, 3], in memory or in shards: anything that gives some of them by slice or indices."""
+
+    def __getitem__(self, chosen: Any, /) -> npt.NDArray[np.uint8]:
+        """Return the chosen pictures."""
+        ...
+
+    def __len__(self) -> int:
+        """Return their number."""
+        ...
 
 
 @dataclass(frozen=True)
 class Part:
     """One part of a data set: pictures uint8 [N, S, S, 3], labels int64 [N], and each picture's file name."""
 
-    pictures: npt.NDArray[np.uint8]
+    pictures: Pictures
     labels: npt.NDArray[np.int64]
     names: list[str]
 
 
-def folder_classes(root: Path) -> tuple[str, ...]:
-    """Return the class names of a data folder, sorted; InputError when its parts are missing or disagree."""
+def folder_classes(root: Path, held_out: str = "val") -> tuple[str, ...]:
+    """Return the class names of a data folder, sorted; InputError when its parts are missing or disagree.
+
+    `held_out` is the folder beside train/.
+    """
     classes: dict[str, tuple[str, ...]] = {}
-    for part in PARTS:
+    for part in ("train", held_out):
         if not (root / part).is_dir():
             raise InputError(
                 f"{root} has no folder {part}/, expected {root}/train/CLASS/*.jpg and {root}/val/CLASS/*.jpg; "
@@ -38,7 +52,7 @@ def folder_classes(root: Path) -> tuple[str, ...]:
         classes[part] = tuple(sorted(folders))
     if not classes["train"]:
         raise InputError(f"{root}/train has no folders, expected one for each class")
-    strangers = sorted(set(classes["train"]) ^ set(classes["val"]))
+    strangers = sorted(set(classes["train"]) ^ set(classes[held_out]))
     if strangers:
         raise InputError(f"train and val of {root} have different classes, first {strangers[0]!r}; make them agree")
     return classes["train"]

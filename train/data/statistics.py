@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save
 
 from alexnet.errors import InputError
 from alexnet.files import write_bytes
+from alexnet.train.data.folder import Pictures
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -29,6 +30,13 @@ class Statistics:
     covariance: Floats
     eigenvalues: Floats
     eigenvectors: Floats
+
+    def with_mean(self, mean: str) -> Statistics:
+        """Return the statistics with the mean of a recipe: "pixel" as it is, "channel" levelled over the image."""
+        if mean == "pixel":
+            return self
+        level = np.broadcast_to(self.mean.mean(axis=(0, 1), dtype=np.float64).astype(np.float32), self.mean.shape)
+        return replace(self, mean=np.ascontiguousarray(level))
 
     def save(self, path: Path) -> None:
         """Write the statistics as safetensors, atomically."""
@@ -50,21 +58,29 @@ class Statistics:
             raise InputError(f"{path} does not hold a training set's statistics ({error}); train again") from None
 
 
-def measure_statistics(pictures: Pixels, mean: str, block: int = 256) -> Statistics:
+def measure_statistics(pictures: Pictures, mean: str, block: int = 256) -> Statistics:
     """Return the statistics of pictures uint8 [N, S, S, 3], read a block of pictures at a time.
 
     `mean` is "pixel" for the mean image or "channel" for one value a channel, repeated over the image.
-    Sums are exact integers or float64.
     """
-    number, side = pictures.shape[0], pictures.shape[1]
-    total = np.zeros((side, side, 3), dtype=np.uint64)
+    number = len(pictures)
+    side = pictures[:1].shape[1]
+    pixels = np.zeros((side, side, 3), dtype=np.int64)
     products = np.zeros((3, 3), dtype=np.float64)
     for first in range(0, number, block):
         part = pictures[first : first + block]
-        total += part.sum(axis=0, dtype=np.uint64)
+        pixels += part.sum(axis=0, dtype=np.int64)
         values = part.reshape(-1, 3).astype(np.float64)
         products += values.T @ values
-    image = total / number
+    return statistics_from_sums(pixels, products, number, mean)
+
+
+def statistics_from_sums(
+    pixels: npt.NDArray[np.int64], products: npt.NDArray[np.float64], number: int, mean: str
+) -> Statistics:
+    """Return the statistics of `number` pictures from the sum of their pixels [S, S, 3] and of RGB products [3, 3]."""
+    side = pixels.shape[0]
+    image = pixels / number
     colour = image.mean(axis=(0, 1))
     if mean == "channel":
         image = np.broadcast_to(colour, image.shape)

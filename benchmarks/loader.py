@@ -1,0 +1,95 @@
+"""Pictures a second of the training loader from RAW shards, beside ImageFolder and Pillow doing the same work, one run.
+
+    .venv/bin/python benchmarks/loader.py                       on embedded pictures of 256 pixels
+    .venv/bin/python benchmarks/loader.py --data prepared/ --folder pictures/
+
+Both make the paper's training view of each picture (section 4.1): random 224 crop, mirror, colour noise, mean. The peer
+reads each JPEG from its folder, decodes, resizes and crops it with Pillow, and does the arithmetic with numpy. One thread
+each, in turns, so that the figures are pictures a second and core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from alexnet.recipe import AugmentRecipe
+from alexnet.train.augment import draw_views, draws, render_views
+from alexnet.train.data.generator import make_pictures
+from alexnet.train.data.prepare import prepare
+from alexnet.train.data.shards import Prepared, open_prepared
+
+CROP, BATCH = 224, 128
+
+
+def from_shards(prepared: Prepared, batch: int) -> int:
+    """Make one batch of views from RAW shards and return the number of pictures."""
+    part = prepared.parts["train"]
+    random = draws(0, batch)
+    chosen = random.integers(0, len(part.labels), BATCH)
+    side = prepared.preprocessing.side
+    views = draw_views(BATCH, side, CROP, prepared.statistics, AugmentRecipe(), random)
+    return len(render_views(part.pictures[chosen], prepared.statistics, views, CROP))
+
+
+def from_folder(files: list[Path], prepared: Prepared, batch: int) -> int:
+    """Make one batch of the same views from JPEG files with Pillow and return the number of pictures."""
+    random, side, statistics = draws(1, batch), prepared.preprocessing.side, prepared.statistics
+    out = np.empty((BATCH, CROP, CROP, 3), dtype=np.float32)
+    for place, number in enumerate(random.integers(0, len(files), BATCH)):
+        image = Image.open(files[number]).convert("RGB")
+        scale = side / min(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        y, x = random.integers(0, side - CROP + 1, 2)
+        crop = image.crop((left + x, top + y, left + x + CROP, top + y + CROP))
+        values: npt.NDArray[np.float32] = (
+            np.asarray(crop, dtype=np.float32) - statistics.mean[y : y + CROP, x : x + CROP]
+        )
+        if random.random() < 0.5:
+            values = values[:, ::-1]
+        shift = statistics.eigenvectors @ (0.1 * random.standard_normal(3) * np.sqrt(statistics.eigenvalues))
+        out[place] = values + shift
+    return len(out)
+
+
+def main() -> None:
+    """Prepare, run both in turns, print both rates and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="prepared data of 224 pixels or more (default: made here)")
+    parser.add_argument("--folder", type=Path, help="its pictures, as train/CLASS/*.jpg")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        data, folder = arguments.data, arguments.folder
+        if data is None or folder is None:
+            folder, data = Path(name) / "pictures", Path(name) / "prepared"
+            make_pictures(folder, seed=0, size=320, train=600, val=10, workers=2)
+            settings = {"side": 256, "form": "raw", "quality": 95, "workers": 2, "strict": False}
+            prepare(str(folder), data, progress=lambda done, total: None, **settings)
+        prepared = open_prepared(data)
+        files = sorted(path for path in (folder / "train").rglob("*") if path.is_file())
+        from_shards(prepared, 0), from_folder(files, prepared, 0)
+        rates: dict[str, list[float]] = {"RAW shards": [], "folder and Pillow": []}
+        for number in range(1, arguments.rounds + 1):
+            began = time.process_time()
+            rates["RAW shards"].append(sum(from_shards(prepared, 8 * number + k) for k in range(8)))
+            middle = time.process_time()
+            rates["folder and Pillow"].append(from_folder(files, prepared, number))
+            ended = time.process_time()
+            rates["RAW shards"][-1] /= middle - began
+            rates["folder and Pillow"][-1] /= ended - middle
+        for kind, values in rates.items():
+            print(f"{kind:18} {np.median(values):7.0f} pictures/s/core (min {min(values):.0f}, max {max(values):.0f})")
+        ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
+        print(f"ratio, median of {arguments.rounds} rounds: {np.median(ratios):.1f} (goal 10)")
+
+
+if __name__ == "__main__":
+    main()
