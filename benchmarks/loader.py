@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/loader.py                       on embedded pictures of 256 pixels
     .venv/bin/python benchmarks/loader.py --data prepared/ --folder pictures/
 
-Both make the paper's training view of each picture (section 4.1): random 224 crop, mirror, colour noise, mean. The peer
-reads each JPEG from its folder, decodes, resizes and crops it with Pillow, and does the arithmetic with numpy. One thread
-each, in turns, so that the figures are pictures a second and core.
+Both make the paper's training view of each picture (section 4.1): random 224 crop, mirror, colour noise, mean. The
+peer reads each JPEG from its folder, decodes, resizes and crops it with Pillow, and does the arithmetic with numpy. One
+thread each, in turns, so that the figures are pictures a second and core.
 """
 
 from __future__ import annotations

@@ -55,18 +55,28 @@ def draw_views(
 def render_views(pictures: Pixels, statistics: Statistics, views: Views, crop: int, divisor: float = 1.0) -> Floats:
     """Return one training view of each picture: float32 [N, crop, crop, 3], less the mean, over `divisor`.
 
-    `pictures` is uint8 [N, S, S, 3]. The mean is subtracted at the pixels the crop was taken from.
+    `pictures` is uint8 [N, S, S, 3]. The mean is subtracted at the pixels the crop was taken from. A mirrored view is
+    the mirrored bytes less the mirrored mean, so that all arithmetic runs over whole rows of crop * 3 values.
     """
-    rendered = np.empty((len(pictures), crop, crop, 3), dtype=np.float32)
-    for place, picture in enumerate(pictures):
-        rows = slice(views.tops[place], views.tops[place] + crop)
-        columns = slice(views.lefts[place], views.lefts[place] + crop)
-        view = rendered[place, :, ::-1] if views.mirrored[place] else rendered[place]
-        np.subtract(picture[rows, columns], statistics.mean[rows, columns], out=view)
-        view += views.shifts[place]
+    number, side = len(pictures), statistics.mean.shape[0]
+    rendered = np.empty((number, crop, crop * 3), dtype=np.float32)
+    means = [np.ascontiguousarray(mean).reshape(side, side * 3) for mean in (statistics.mean, statistics.mean[:, ::-1])]
+    shifts = np.tile(views.shifts, (1, crop))
+    for place in range(number):
+        top, left, mirrored = int(views.tops[place]), int(views.lefts[place]), bool(views.mirrored[place])
+        pixels = pictures[place, top : top + crop, left : left + crop]
+        first = left
+        if mirrored:
+            # As elements of three bytes a pixel keeps the order of its colours.
+            pixels = np.ascontiguousarray(pixels).view("V3")[:, ::-1].copy().view(np.uint8)
+            first = side - crop - left
+        row = rendered[place]
+        row[...] = pixels.reshape(crop, crop * 3)
+        row -= means[mirrored][top : top + crop, first * 3 : (first + crop) * 3]
+        row += shifts[place]
     if divisor != 1.0:
         rendered /= np.float32(divisor)
-    return rendered
+    return rendered.reshape(number, crop, crop, 3)
 
 
 def augment_batch(
