@@ -1,13 +1,13 @@
-"""Training speed of the paper's network, beside a plain eager float32 loop with torchvision's AlexNet settings, one run.
+"""Training speed of the paper's network beside a plain eager float32 loop with torchvision's settings, one run.
 
     .venv/bin/python benchmarks/train.py                on a CPU: a reduced table
     python benchmarks/train.py --batches 128,512,2048   on a GPU
 
-Ours is the training step of `alexnet train` with augmentation on: views from uint8 pictures, the network of 60,965,224
-parameters in two columns with response normalisation, the paper's update; float32, and bfloat16 under autocast. The peer
-is torchvision's network (64-192-384-256-256 kernels, no normalisation, no columns: 61,100,840 parameters, 714 million
-multiply-adds a crop, much as ours with 724 million) under torch.optim.SGD on batches that are there already. Rounds are
-interleaved; medians are printed, and the share of the rate that a large matrix product reaches in the same run.
+Ours is the training step of `alexnet train` with augmentation: views from uint8 pictures, the paper's network of
+60,965,224 parameters in two columns with response normalisation, the paper's update; float32, and bfloat16 under
+autocast. The peer is torchvision's network (64-192-384-256-256 kernels, no normalisation, no columns: 61,100,840
+parameters, 714 million multiply-adds a crop, much as ours with 724 million) under torch.optim.SGD on batches that are
+there already. Rounds are interleaved; medians are printed, and the share of the rate of a large matrix product.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands of the README, run as a newcomer would, in a copy of the tree, on a smaller training set."""
+"""The commands of the README and of docs/, run as a newcomer would, in a copy of the tree, on smaller sets."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def commands() -> list[str]:
-    """Return the lines of the README's shell blocks, in order."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def commands(text: str) -> list[str]:
+    """Return the lines of a page's shell blocks, in order."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
 
 
@@ -48,7 +48,7 @@ def run(line: str, tree: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_lines_of_the_readme_run_in_their_order(tree: Path) -> None:
-    lines = commands()
+    lines = commands(README)
     assert lines[:3] == ["make train", ". .venv/bin/activate", "alexnet export --onnx"]
     if __import__("importlib.util").util.find_spec("tensorrt_rtx") is None:
         lines.remove("alexnet build model.onnx")  # tensorrt-rtx exists for x86-64 only
@@ -65,6 +65,16 @@ def test_the_lines_of_the_readme_run_in_their_order(tree: Path) -> None:
     assert len(list((tree / "data" / "quickstart" / "train").rglob("*.jpg"))) == 40
 
 
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+
+
+@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if commands(text)])
+def test_the_lines_of_a_page_run_in_their_order(tree: Path, page: str) -> None:
+    for line in commands(PAGES[page]):
+        done = run(line, tree)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+
+
 def test_every_make_target_that_the_readme_names_exists() -> None:
     for target in set(re.findall(r"`make ([a-z-]+)`", README)) | {"train"}:
         planned = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
@@ -75,7 +85,7 @@ def test_the_table_of_commands_is_complete() -> None:
     from alexnet.cli import COMMANDS
 
     table = re.findall(r"^\| `alexnet ([a-z]+)", README, flags=re.MULTILINE)
-    assert table == list(COMMANDS)
+    assert list(dict.fromkeys(table)) == list(COMMANDS)
 
 
 def test_make_help_lists_what_the_readme_names() -> None:
