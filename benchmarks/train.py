@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from alexnet.architecture import layer_table
 from alexnet.recipe import Recipe
-from alexnet.train.augment import augment_batch, draws
+from alexnet.train.augment import cut_crops, draw_views, draws, render_views
 from alexnet.train.data.statistics import Statistics
+from alexnet.train.device_views import finish_views
 from alexnet.train.network import Network, start_weights
 from alexnet.train.sgd import PaperSgd
 
@@ -63,17 +64,25 @@ def our_loop(batch: int, device: torch.device, bf16: bool) -> Callable[[], None]
     network = Network(layer_table(recipe.network))
     start_weights(network, recipe)
     network.to(device)
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     sgd = PaperSgd(network.parameters(), learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8)
     three = np.eye(3, dtype=np.float32)
     statistics = Statistics(np.full((SIDE, SIDE, 3), 120, dtype=np.float32), three, three[0] * 1000, three)
+    mean = torch.from_numpy(statistics.mean).to(device)
     labels = torch.randint(1000, (batch,), device=device)
     numbers = iter(range(1_000_000))
 
     def step() -> None:
-        views = augment_batch(pictures, statistics, recipe.augment, CROP, draws(0, next(numbers)))
-        crops = torch.from_numpy(views).to(device, non_blocking=True).permute(0, 3, 1, 2)
+        views = draw_views(batch, SIDE, CROP, statistics, recipe.augment, draws(0, next(numbers)))
+        if device.type == "cuda":
+            crops = torch.from_numpy(cut_crops(pictures, views, CROP)).pin_memory().to(device, non_blocking=True)
+            crops = finish_views(crops, views, mean)
+        else:
+            crops = torch.from_numpy(render_views(pictures, statistics, views, CROP))
+        crops = crops.permute(0, 3, 1, 2)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits: Tensor = network(crops)
         loss = torch.nn.functional.cross_entropy(logits.float(), labels)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from alexnet.errors import InputError
-from alexnet.pictures import Preprocessing
+from alexnet.recipe import DataRecipe
 from alexnet.run import Run
-from alexnet.train.data.folder import Part, folder_classes, load_part
+from alexnet.train.data.folder import Part
+from alexnet.train.data.opened import data_classes, open_data
 
 Count = Callable[[int, int], None]
 
@@ -43,14 +44,15 @@ def evaluate(source: Path, data: Path, *, best: bool, batch: int, count: Count) 
 
 def _validation_part(data: Path, labels: tuple[str, ...], side: int, source: Path) -> Part:
     """Return the validation part at `side` pixels; InputError names the first class that differs."""
-    found = folder_classes(data)
+    found = data_classes(data)
     if found != labels:
         differing = next(iter(sorted(set(found) ^ set(labels))), "their order")
         raise InputError(
             f"{data} has {len(found)} classes, {source} knows {len(labels)}, and they differ ({differing}); "
             "evaluate on data with the classes it was trained on"
         )
-    return load_part(data, "val", Preprocessing(side))
+    opened = open_data(data, DataRecipe(picture=side), lambda part: lambda done, total: None, ("val",))
+    return opened.parts["val"]
 
 
 def _evaluate_run(run: Run, data: Path, best: bool, batch: int, count: Count) -> list[Evaluation]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from alexnet.recipe import AugmentRecipe, Recipe
-from alexnet.train.augment import draw_views, draws, render_views
+from alexnet.train.augment import Views, cut_crops, draw_views, draws, render_views
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
 from alexnet.train.mesh import World
@@ -26,13 +26,15 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch: number in the epoch, views float32 [n, crop, crop, 3], labels [n], and the seconds waited for it.
+    """One batch: number in the epoch, crops [n, crop, crop, 3], labels [n], and the seconds waited for it.
 
-    `pictures` counts those of the whole batch, of which this rank has its share.
+    `crops` are finished views in float32, or bytes that the device finishes by `views`. `pictures` counts those of the
+    whole batch, of which this rank has its share.
     """
 
     number: int
-    views: npt.NDArray[np.float32]
+    crops: torch.Tensor
+    views: Views
     labels: torch.Tensor
     pictures: int
     waited: float
@@ -43,13 +45,15 @@ class Batches:
     """The batches of a training part under a recipe. Each picture is drawn once an epoch.
 
     The order is fixed by seed and epoch, the views by seed, epoch and batch, so that any batch of any epoch can be
-    made again alone. Several data ranks draw the same views and render their own share of each batch.
+    made again alone. Several data ranks draw the same views and render their own share of each batch. `on_device`
+    leaves the arithmetic to the device: crops stay bytes, in pinned memory where there is a GPU.
     """
 
     part: Part
     statistics: Statistics
     recipe: Recipe
     world: World = field(default_factory=World)
+    on_device: bool = False
 
     @property
     def number(self) -> int:
@@ -65,14 +69,14 @@ class Batches:
         order = self.order(epoch)
         augment = self.augment(epoch)
         with ThreadPoolExecutor(max_workers=1) as pool:
-            ahead: list[Future[tuple[npt.NDArray[np.float32], torch.Tensor]]] = []
+            ahead: list[Future[tuple[torch.Tensor, Views, torch.Tensor]]] = []
             for number in range(first, self.number):
                 while len(ahead) <= AHEAD and number + len(ahead) < self.number:
                     ahead.append(pool.submit(self._prepare, epoch, number + len(ahead), order, augment))
                 began = time.perf_counter()
-                views, labels = ahead.pop(0).result()
+                crops, views, labels = ahead.pop(0).result()
                 pictures = len(order[number * self.recipe.sgd.batch : (number + 1) * self.recipe.sgd.batch])
-                yield Batch(number, views, labels, pictures, time.perf_counter() - began)
+                yield Batch(number, crops, views, labels, pictures, time.perf_counter() - began)
 
     def augment(self, epoch: int) -> AugmentRecipe:
         """Return the augmentation of an epoch (counted from 0): without colour noise once the recipe ends it."""
@@ -83,7 +87,7 @@ class Batches:
 
     def _prepare(
         self, epoch: int, number: int, order: npt.NDArray[np.int64], augment: AugmentRecipe
-    ) -> tuple[npt.NDArray[np.float32], torch.Tensor]:
+    ) -> tuple[torch.Tensor, Views, torch.Tensor]:
         """Return the views and labels of this rank's share of one batch."""
         size, crop = self.recipe.sgd.batch, self.recipe.network.crop
         chosen = order[number * size : (number + 1) * size]
@@ -91,7 +95,10 @@ class Batches:
         side = self.statistics.mean.shape[0]
         views = draw_views(len(chosen), side, crop, self.statistics, augment, random)
         share = self.world.share(len(chosen))
-        mine = chosen[share]
-        divisor = self.recipe.data.divisor
-        rendered = render_views(self.part.pictures[mine], self.statistics, views.part(share), crop, divisor)
-        return rendered, torch.from_numpy(self.part.labels[mine])
+        mine, seen = chosen[share], views.part(share)
+        pictures, labels = self.part.pictures[mine], torch.from_numpy(self.part.labels[mine])
+        if self.on_device:
+            crops = torch.from_numpy(cut_crops(pictures, seen, crop))
+            return crops.pin_memory() if torch.cuda.is_available() else crops, seen, labels
+        rendered = render_views(pictures, self.statistics, seen, crop, self.recipe.data.divisor)
+        return torch.from_numpy(rendered), seen, labels

@@ -20,10 +20,11 @@ from alexnet.errors import InputError, TrainingError
 from alexnet.recipe import Recipe
 from alexnet.recipe_file import load_recipe
 from alexnet.run import Run, new_run
+from alexnet.train.data.opened import Count
 from alexnet.train.loop import Trainer
 from alexnet.train.mesh import World, join_world, leave_world
 from alexnet.train.report import EpochReport, clock
-from alexnet.train.session import Count, Reporting, begin, resume
+from alexnet.train.session import Reporting, begin, resume
 
 
 @dataclass(frozen=True)

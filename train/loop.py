@@ -32,6 +32,7 @@ from alexnet.train.checkpoint import (
 from alexnet.train.columns import split_state
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
+from alexnet.train.device_views import finish_views
 from alexnet.train.diagnose import first_not_finite, stuck
 from alexnet.train.evaluate import AnyNetwork, evaluate_centre
 from alexnet.train.mesh import World
@@ -67,7 +68,8 @@ class Trainer:
         """Make the update rule for the network's weights, and what draws the batches."""
         sgd = self.recipe.sgd
         self.device = next(self.network.parameters()).device
-        self.batches = Batches(self.train, self.statistics, self.recipe, self.world)
+        self.batches = Batches(self.train, self.statistics, self.recipe, self.world, self.device.type != "cpu")
+        self.mean = torch.from_numpy(self.statistics.mean).to(self.device)
         self.sgd = PaperSgd(
             parameter_groups(self.network.named_parameters(), sgd),
             learning_rate=self.state.learning_rate,
@@ -175,7 +177,10 @@ class Trainer:
         """Update the weights from one batch and return its loss; TrainingError when the loss is not finite."""
         place = (epoch, batch.number, self.world.data_rank, self.world.column)
         torch.manual_seed(int(draws(self.recipe.seed, DROPOUT, *place).integers(2**63)))
-        crops = torch.from_numpy(batch.views).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        crops = batch.crops.to(self.device, non_blocking=True)
+        if self.batches.on_device:
+            crops = finish_views(crops, batch.views, self.mean, self.recipe.data.divisor)
+        crops = crops.permute(0, 3, 1, 2)
         labels = batch.labels.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.compute.precision == "bf16"):
             logits = self.network(crops)

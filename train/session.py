@@ -11,13 +11,12 @@ import torch
 from alexnet.architecture import layer_table
 from alexnet.errors import InputError, RecipeError
 from alexnet.files import read_json, write_json
-from alexnet.pictures import Preprocessing
 from alexnet.recipe import Recipe
 from alexnet.run import Run
 from alexnet.train.checkpoint import TrainingState, load_checkpoint, load_state, load_tensors
 from alexnet.train.columns import SplitNetwork, split_state
-from alexnet.train.data.folder import Part, folder_classes, load_part
-from alexnet.train.data.shards import is_prepared, open_prepared
+from alexnet.train.data.folder import Part
+from alexnet.train.data.opened import Count, data_classes, open_data
 from alexnet.train.data.statistics import Statistics, measure_statistics
 from alexnet.train.evaluate import AnyNetwork
 from alexnet.train.loop import Trainer
@@ -25,8 +24,6 @@ from alexnet.train.mesh import World
 from alexnet.train.network import Network, start_weights
 from alexnet.train.report import EpochReport
 from alexnet.train.samples import Samples, save_samples, spread_indices
-
-Count = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,8 @@ def begin(
     labels = data_classes(data)
     recipe = resolve_recipe(recipe, labels, data)
     network = Network(layer_table(recipe.network))
-    opened = open_data(data, recipe, reporting.loading)
-    train, val = opened.train, opened.val
+    opened = open_data(data, recipe.data, reporting.loading)
+    train, val = opened.parts["train"], opened.parts["val"]
     if not len(val.labels):
         raise InputError(f"{data}/val holds no pictures; the learning rate and the proof of parity need some")
     statistics = opened.statistics
@@ -112,8 +109,10 @@ def place(network: Network, world: World) -> AnyNetwork:
         found = SplitNetwork(network.architecture, world.column, world.column_group)
         state = {name: value.detach() for name, value in network.named_parameters()}
         found.load_state_dict(split_state(state, world.columns)[world.column])
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    return found.to(device)
+    if not torch.cuda.is_available():
+        return found
+    # Channels last is the layout of the tensor cores, and the one the views come in.
+    return found.to(torch.device("cuda", torch.cuda.current_device())).to(memory_format=torch.channels_last)
 
 
 def resume(run: Run, data: Path | None, reporting: Reporting, world: World | None = None) -> Trainer:
@@ -128,48 +127,21 @@ def resume(run: Run, data: Path | None, reporting: Reporting, world: World | Non
     if data_classes(data) != labels:
         raise InputError(f"{data} has other classes than the run {run.path}; give its data with --data")
     network = Network(layer_table(recipe.network))
-    opened = open_data(data, recipe, reporting.loading)
+    opened = open_data(data, recipe.data, reporting.loading)
     statistics = Statistics.load(run.statistics_path)
     trainer = _trainer(
-        run, recipe, place(network, world), opened.train, opened.val, statistics, state, reporting, world
+        run,
+        recipe,
+        place(network, world),
+        opened.parts["train"],
+        opened.parts["val"],
+        statistics,
+        state,
+        reporting,
+        world,
     )
     trainer.restore()
     return trainer
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set as training takes it; `statistics` is None where they have to be measured."""
-
-    classes: tuple[str, ...]
-    train: Part
-    val: Part
-    statistics: Statistics | None
-
-
-def data_classes(path: Path) -> tuple[str, ...]:
-    """Return the class names of prepared data or of a folder of pictures."""
-    return open_prepared(path).classes if is_prepared(path) else folder_classes(path)
-
-
-def open_data(path: Path, recipe: Recipe, loading: Callable[[str], Count]) -> Data:
-    """Return prepared data, or a folder of pictures read into memory, told as they load.
-
-    Raises InputError when prepared pictures have another size than the recipe's.
-    """
-    side = recipe.data.picture
-    if is_prepared(path):
-        prepared = open_prepared(path)
-        if prepared.preprocessing != Preprocessing(side):
-            raise InputError(
-                f"{path} is prepared at {prepared.preprocessing.side} pixels, the recipe {recipe.name} takes {side}; "
-                f"prepare it again with --size {side}, or add --set data.picture={prepared.preprocessing.side}"
-            )
-        statistics = prepared.statistics.with_mean(recipe.data.mean)
-        return Data(prepared.classes, prepared.parts["train"], prepared.parts["val"], statistics)
-    preprocessing = Preprocessing(side)
-    train, val = (load_part(path, part, preprocessing, loading(part)) for part in ("train", "val"))
-    return Data(folder_classes(path), train, val, None)
 
 
 def _trainer(

@@ -53,6 +53,17 @@ def test_the_batch_changes_no_figure(trained: Path, run_cli: Cli) -> None:
     assert "10 crops" in outputs.pop()
 
 
+def test_prepared_data_give_the_figures_of_the_folder(trained: Path, run_cli: Cli, tmp_path: Path) -> None:
+    done = run_cli("data", "prepare", trained / "data", tmp_path / "prepared", "--size", "72", "--workers", "1")
+    assert done.exit_code == 0, done.output
+    for source in ("run", "model.onnx"):
+        outputs = {
+            run_cli("evaluate", trained / source, data, "--json").stdout
+            for data in (trained / "data", tmp_path / "prepared")
+        }
+        assert len(outputs) == 1
+
+
 def test_data_of_other_classes_are_refused(trained: Path, run_cli: Cli, tmp_path: Path) -> None:
     data = Path(shutil.copytree(trained / "data", tmp_path / "data"))
     for part in ("train", "val"):

@@ -155,4 +155,4 @@ def test_training_on_prepared_data_is_training_on_the_folder(data: Path, tmp_pat
     lines = [json.loads((tmp_path / run / "metrics.jsonl").read_text()) for run in ("a", "b")]
     assert lines[0]["loss"] == lines[1]["loss"]
     other = run_cli("train", "--recipe", "quickstart", "--data", tmp_path / "out", "--out", tmp_path / "c")
-    assert (other.exit_code, "is prepared at 72 pixels, the recipe quickstart takes 128" in other.output) == (3, True)
+    assert (other.exit_code, "is prepared at 72 pixels, 128 are asked for" in other.output) == (3, True)

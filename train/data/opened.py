@@ -1,0 +1,52 @@
+"""Data as it is given: a prepared folder, mapped into memory, or a folder of pictures, read into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet.errors import InputError
+from alexnet.pictures import Preprocessing
+from alexnet.recipe import DataRecipe
+from alexnet.train.data.folder import Part, folder_classes, load_part
+from alexnet.train.data.shards import is_prepared, open_prepared
+from alexnet.train.data.statistics import Statistics
+
+Count = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as training and evaluation take it; `statistics` is None where they have to be measured."""
+
+    classes: tuple[str, ...]
+    parts: dict[str, Part]
+    statistics: Statistics | None
+
+
+def data_classes(path: Path) -> tuple[str, ...]:
+    """Return the class names of prepared data or of a folder of pictures."""
+    return open_prepared(path).classes if is_prepared(path) else folder_classes(path)
+
+
+def open_data(
+    path: Path, recipe: DataRecipe, loading: Callable[[str], Count], parts: tuple[str, ...] = ("train", "val")
+) -> Data:
+    """Return prepared data, or a folder of pictures read into memory, told as they load; only the `parts` asked for.
+
+    Raises InputError when prepared pictures have another size than the recipe's.
+    """
+    side = recipe.picture
+    if is_prepared(path):
+        prepared = open_prepared(path)
+        if prepared.preprocessing != Preprocessing(side):
+            raise InputError(
+                f"{path} is prepared at {prepared.preprocessing.side} pixels, {side} are asked for; "
+                f"prepare it again with --size {side}, or add --set data.picture={prepared.preprocessing.side}"
+            )
+        statistics = prepared.statistics.with_mean(recipe.mean)
+        return Data(prepared.classes, {part: prepared.parts[part] for part in parts}, statistics)
+    preprocessing = Preprocessing(side)
+    loaded = {part: load_part(path, part, preprocessing, loading(part)) for part in parts}
+    return Data(folder_classes(path), loaded, None)
