@@ -64,8 +64,9 @@ def our_loop(batch: int, device: torch.device, bf16: bool) -> Callable[[], None]
     network = Network(layer_table(recipe.network))
     start_weights(network, recipe)
     network.to(device)
-    if device.type == "cuda":
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for weight in network.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     sgd = PaperSgd(network.parameters(), learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8)

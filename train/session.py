@@ -112,7 +112,11 @@ def place(network: Network, world: World) -> AnyNetwork:
     if not torch.cuda.is_available():
         return found
     # Channels last is the layout of the tensor cores, and the one the views come in.
-    return found.to(torch.device("cuda", torch.cuda.current_device())).to(memory_format=torch.channels_last)
+    found.to(torch.device("cuda", torch.cuda.current_device()))
+    for weight in found.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return found
 
 
 def resume(run: Run, data: Path | None, reporting: Reporting, world: World | None = None) -> Trainer:
