@@ -27,6 +27,7 @@ from alexnet.files import write_bytes
 from alexnet.gpu import find_gpus
 from alexnet.metadata import ModelMetadata
 from alexnet.sidecar import Profile, Sidecar, sidecar_beside
+from alexnet.tensorrt_log import tensorrt_log
 
 __all__ = ["choose_target", "engine_from_onnx", "parse_batch", "parse_compute"]
 
@@ -52,7 +53,7 @@ def engine_from_onnx(model: Path, plan: Path, target: Target, profile: Profile, 
     data, metadata = read_model(model)
     _check_place(model, plan)
     trt = import_module(target)
-    log = _log(trt)
+    log = tensorrt_log(trt)
     builder = trt.Builder(log)
     # TensorRT 10 asks for the flag; 11 and tensorrt-rtx know strong typing only and accept it.
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -108,21 +109,6 @@ def _check_place(model: Path, plan: Path) -> None:
             raise InputError(f"{path} is the model itself, which the plan would replace; give another file with -o")
 
 
-def _log(trt: Any) -> Any:
-    """Return a TensorRT logger that keeps what it is told, so that an error can be quoted on one line."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(message)
-
-    return Log()
-
-
 def _parser_refusal(parser: Any, model: Path) -> str:
     """Return the parser's first error as one line: node, reason, what to change."""
     error = parser.get_error(0)
@@ -135,7 +121,7 @@ def _parser_refusal(parser: Any, model: Path) -> str:
 
 def _builder_refusal(log: Any, model: Path, module: str) -> str:
     """Return the builder's last error as one line, with the change that helps where it is known."""
-    said = log.errors[-1] if log.errors else "it gave no reason"
+    said = log.last()
     if "Turing" in said:
         hint = "leave sm75 out of --compute: it has no float32 matrix product"
     else:

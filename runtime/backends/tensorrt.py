@@ -19,6 +19,7 @@ from alexnet.gpu import Gpu, GpuSearch, find_gpus
 from alexnet.runtime.backends import Backend, Floats, Pixels
 from alexnet.runtime.cuda import Stream
 from alexnet.sidecar import Sidecar
+from alexnet.tensorrt_log import tensorrt_log
 
 # Module -> the extra that installs it; nothing else may be named by a sidecar.
 EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
@@ -94,24 +95,6 @@ def _tensors(tensors: dict[str, tuple[Any, tuple[int, ...]]]) -> str:
     return ", ".join(f"{name} {kind.name} {list(shape)}" for name, (kind, shape) in tensors.items())
 
 
-def _log(trt: Any) -> Any:
-    """Return a TensorRT logger that keeps errors, so that the last one can be quoted, and prints nothing."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(message)
-
-        def last(self) -> str:
-            return self.errors[-1] if self.errors else "no reason given"
-
-    return Log()
-
-
 class TensorRTEngine:
     """A deserialised engine with its context, one stream, and device memory for its largest batch."""
 
@@ -123,7 +106,7 @@ class TensorRTEngine:
         self.largest_batch: int | None = sidecar.profile.largest
         self.sidecar = sidecar
         # The logger and the runtime must outlive the engine.
-        self.log = _log(trt)
+        self.log = tensorrt_log(trt)
         self.runtime: Any = trt.Runtime(self.log)
         self.runtime.engine_host_code_allowed = False
         self.engine: Any = self.runtime.deserialize_cuda_engine(path.read_bytes())
