@@ -42,6 +42,7 @@ lint: $(INSTALLED) typed  ## ruff, strict mypy and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=build/typed $(BIN)/mypy -p alexnet
+	MYPYPATH=build/typed $(BIN)/mypy benchmarks
 	cd build/typed && PYTHONPATH=. ../../$(BIN)/lint-imports ../../pyproject.toml
 
 # mypy and the import linter follow packages by folder, which only an installed copy has.

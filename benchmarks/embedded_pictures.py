@@ -24,12 +24,13 @@ from alexnet.recipe_file import load_recipe
 from alexnet.run import Run
 from alexnet.train.data.folder import Part, load_part
 from alexnet.train.data.generator import make_pictures
+from alexnet.train.report import EpochReport
 from alexnet.train.session import Reporting, begin
 
 
 def pixels(part: Part, side: int) -> torch.Tensor:
     """Return pictures brought to `side` pixels as float rows of values 0..1, [N, side * side * 3]."""
-    small = [np.asarray(Image.fromarray(picture).resize((side, side))) for picture in part.pictures]
+    small = [np.asarray(Image.fromarray(picture).resize((side, side))) for picture in part.pictures[:]]
     return torch.from_numpy(np.stack(small).astype(np.float32) / 255).flatten(1)
 
 
@@ -45,7 +46,7 @@ def linear_error(train: Part, val: Part, side: int, decay: float, epochs: int = 
     adam = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=decay)
     lowest = 1.0
     for _ in range(epochs):
-        for chosen in torch.randperm(len(x)).split(128):
+        for chosen in torch.split(torch.randperm(len(x)), 128):
             views = torch.where(torch.rand(len(chosen), 1) < 0.5, x[chosen], mirrored[chosen])
             loss = torch.nn.functional.cross_entropy(model(views), labels[chosen])
             adam.zero_grad()
@@ -59,11 +60,17 @@ def linear_error(train: Part, val: Part, side: int, decay: float, epochs: int = 
 def quickstart_error(data: Path, folder: Path) -> tuple[float, float]:
     """Return the quickstart recipe's last validation top-1 error and the seconds it trained."""
     errors: list[float] = []
+
+    def told(report: EpochReport) -> None:
+        print(report.line(2), flush=True)
+        errors.append(report.errors.top1)
+
     reporting = Reporting(
         say=print,
         loading=lambda part: lambda done, total: None,
         on_batch=lambda batch, batches, loss: None,
-        on_epoch=lambda report: (print(report.line(2), flush=True), errors.append(report.errors.top1))[1],
+        on_epoch=told,
+        warn=print,
         stop=lambda: False,
     )
     state = begin(load_recipe("quickstart"), data, Run(folder / "run"), reporting).fit()

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from alexnet.progress import counted
 from alexnet.recipe import AugmentRecipe
 from alexnet.train.augment import draw_views, draws, render_views
 from alexnet.train.data.generator import make_pictures
@@ -71,8 +72,8 @@ def main() -> None:
         if data is None or folder is None:
             folder, data = Path(name) / "pictures", Path(name) / "prepared"
             make_pictures(folder, seed=0, size=320, train=600, val=10, workers=2)
-            settings = {"side": 256, "form": "raw", "quality": 95, "workers": 2, "strict": False}
-            prepare(str(folder), data, progress=lambda done, total: None, **settings)
+            with counted("preparing") as count:
+                prepare(str(folder), data, side=256, form="raw", quality=95, workers=2, strict=False, progress=count)
         prepared = open_prepared(data)
         files = sorted(path for path in (folder / "train").rglob("*") if path.is_file())
         from_shards(prepared, 0), from_folder(files, prepared, 0)

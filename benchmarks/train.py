@@ -94,7 +94,7 @@ def our_loop(batch: int, device: torch.device, bf16: bool) -> Callable[[], None]
     return step
 
 
-def timed(step: Callable[[], None], steps: int, device: torch.device) -> float:
+def timed(step: Callable[[], object], steps: int, device: torch.device) -> float:
     """Return the seconds of a step, over `steps` of them."""
     began = time.perf_counter()
     for _ in range(steps):
