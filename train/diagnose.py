@@ -11,7 +11,7 @@ from alexnet.train.columns import SplitNetwork
 from alexnet.train.network import Network
 
 # A loss this near ln(classes) is that of answers that are all alike.
-NEAR = 0.03
+NEAR = 0.01
 PATIENCE = 3
 
 
