@@ -13,18 +13,24 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
+from alexnet.architecture import layer_table
 from alexnet.progress import counted
-from alexnet.recipe import AugmentRecipe
+from alexnet.recipe import AugmentRecipe, Recipe, SgdRecipe
 from alexnet.train.augment import draw_views, draws, render_views
+from alexnet.train.batches import Batches
 from alexnet.train.data.generator import make_pictures
 from alexnet.train.data.prepare import prepare
 from alexnet.train.data.shards import Prepared, open_prepared
+from alexnet.train.network import Network, start_weights
+from alexnet.train.sgd import PaperSgd
 
 CROP, BATCH = 224, 128
 
@@ -60,8 +66,28 @@ def from_folder(files: list[Path], prepared: Prepared, batch: int) -> int:
     return len(out)
 
 
+def wait_share(prepared: Prepared, batch: int = 32) -> float:
+    """Return the share of the full network's training step on a CPU that waits for its batch, over an epoch's first."""
+    recipe = Recipe(sgd=SgdRecipe(batch=batch))
+    network = Network(layer_table(recipe.network))
+    start_weights(network, recipe)
+    sgd = PaperSgd(network.parameters(), learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
+    waited, began = 0.0, time.perf_counter()
+    for ready in islice(Batches(prepared.parts["train"], prepared.statistics, recipe).epoch(0, 0), 6):
+        sgd.zero_grad()
+        logits = network(ready.crops.permute(0, 3, 1, 2))
+        torch.nn.functional.cross_entropy(logits, ready.labels).backward()  # type: ignore[no-untyped-call]
+        sgd.step()
+        if ready.number:
+            waited += ready.waited
+        else:
+            # The first batch cannot have been prepared during a step before it.
+            waited, began = 0.0, time.perf_counter()
+    return waited / (time.perf_counter() - began)
+
+
 def main() -> None:
-    """Prepare, run both in turns, print both rates and the ratio."""
+    """Prepare, run both in turns, print both rates and the ratio, and the share of a step that waits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="prepared data of 224 pixels or more (default: made here)")
     parser.add_argument("--folder", type=Path, help="its pictures, as train/CLASS/*.jpg")
@@ -90,6 +116,7 @@ def main() -> None:
             print(f"{kind:18} {np.median(values):7.0f} pictures/s/core (min {min(values):.0f}, max {max(values):.0f})")
         ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
         print(f"ratio, median of {arguments.rounds} rounds: {np.median(ratios):.1f} (goal 10)")
+        print(f"share of a training step of the full net, batch 32, that waits for data: {wait_share(prepared):.1%}")
 
 
 if __name__ == "__main__":

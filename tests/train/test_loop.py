@@ -159,6 +159,10 @@ def test_each_epoch_logs_the_layers_and_the_wait_for_data(tmp_path: Path, tiny_r
     ratio = float(weights["velocity.fc7.weight"].norm() / weights["weights.fc7.weight"].norm())
     assert line["layers"]["fc7"]["update"] == pytest.approx(ratio, rel=1e-5)
     assert 0 <= line["data_wait"] <= 1
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulators.EventAccumulator(str(run.path / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2]
+    assert events.Scalars("update/fc7")[-1].value == pytest.approx(ratio, rel=1e-5)
 
 
 def test_the_sources_late_freeze_leaves_conv1_as_it_was(tmp_path: Path, tiny_recipe: Recipe, tiny_data: Path) -> None:
