@@ -6,11 +6,8 @@ parts share a picture.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from functools import partial
 from io import BytesIO
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from PIL import Image
 from alexnet.errors import InputError
 from alexnet.files import atomic_write, read_json, write_json
 from alexnet.train.data import scene
+from alexnet.train.data.processes import process_map
 from alexnet.train.data.things import THINGS
 
 CLASSES: tuple[str, ...] = tuple(THINGS)
@@ -97,10 +95,9 @@ def make_pictures(
     tasks = [*_tasks("train", train), *_tasks("val", val)]
     chunks = [tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)]
     draw = partial(_draw_chunk, out, seed=seed, size=size)
-    # Started afresh rather than forked: the caller may hold threads, which do not survive a fork.
-    with nullcontext() if workers == 1 else ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with process_map(workers) as run:
         done = 0
-        for drawn in map(draw, chunks) if pool is None else pool.map(draw, chunks):
+        for drawn in run(draw, chunks):
             done += drawn
             if progress is not None:
                 progress(done, len(tasks))

@@ -6,14 +6,11 @@ where it was. The index is written last: what has none is unfinished, and nothin
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from safetensors.numpy import load_file, save
 from alexnet.errors import InputError, PictureError
 from alexnet.files import read_json, sha256_of, write_bytes, write_json
 from alexnet.pictures import Preprocessing, square
+from alexnet.train.data.processes import process_map
 from alexnet.train.data.shards import FORMAT, INDEX, PLAN
 from alexnet.train.data.sources import PARTS, Item, list_source, read_item
 from alexnet.train.data.statistics import Statistics, statistics_from_sums
@@ -68,24 +66,11 @@ def prepare(
     total = sum(len(items) for _, items in tasks)
     work = partial(_write_shard, out, preprocessing=preprocessing, form=form, quality=quality, strict=strict)
     done = 0
-    with _pool(workers) as run:
+    with process_map(workers) as run:
         for number in run(work, tasks):
             done += number
             progress(done, total)
     return _finish(out, listed.classes, preprocessing, form, [name for name, _ in tasks])
-
-
-@contextlib.contextmanager
-def _pool(workers: int) -> Iterator[Callable[..., Iterator[int]]]:
-    """Yield a map over processes, or this process's own for one worker."""
-    if workers == 1:
-        yield map
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        yield pool.map
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _begin(
