@@ -187,3 +187,16 @@ def test_bfloat16_trains_and_resumes_bit_for_bit(tmp_path: Path, tiny_recipe: Re
     resume(parts, None, Witness().reporting()).fit()
     assert all(torch.equal(tensors(whole)[name], value) for name, value in tensors(parts).items())
     assert {value.dtype for value in tensors(parts).values()} == {torch.float32}
+
+
+def test_init_from_takes_all_but_the_last_layer(tmp_path: Path, tiny_recipe: Recipe, tiny_data: Path) -> None:
+    source = Run(tmp_path / "source")
+    begin(tiny_recipe, tiny_data, source, Witness().reporting()).fit()
+    recipe = replace(tiny_recipe, seed=5)
+    trainer = begin(recipe, tiny_data, Run(tmp_path / "run"), Witness().reporting(), init_from=source)
+    stored = tensors(source)
+    for name, weight in trainer.network.named_parameters():
+        assert torch.equal(weight, stored[f"weights.{name}"]) == (not name.startswith("fc8")), name
+    wider = replace(recipe, network=replace(recipe.network, width=0.125))
+    with pytest.raises(TrainingError, match=r"for conv1.weight, the recipe expects \[12, 3, 11, 11\]"):
+        begin(wider, tiny_data, Run(tmp_path / "wide"), Witness().reporting(), init_from=source)
