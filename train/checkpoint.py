@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from alexnet.architecture import layer_table
 from alexnet.errors import InputError, TrainingError
 from alexnet.files import atomic_write, read_json, sha256_of, write_json
 from alexnet.run import Run
@@ -164,13 +163,6 @@ def _load_whole(run: Run, name: str, expected: str) -> dict[str, Tensor]:
 def weights_digest(run: Run) -> str:
     """Return the SHA-256 of the current checkpoint's tensors, as its state records it."""
     return load_state(run).sha256
-
-
-def load_network(run: Run) -> Network:
-    """Return the run's network with its current weights, in test mode; TrainingError when they do not fit."""
-    network = Network(layer_table(run.recipe().network))
-    load_weights(network, load_checkpoint(run), run)
-    return network.eval()
 
 
 def load_weights(network: Network, checkpoint: Checkpoint, run: Run) -> None:

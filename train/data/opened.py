@@ -10,7 +10,7 @@ from alexnet.errors import InputError
 from alexnet.pictures import Preprocessing
 from alexnet.recipe import DataRecipe
 from alexnet.train.data.folder import Part, folder_classes, load_part
-from alexnet.train.data.shards import is_prepared, open_prepared
+from alexnet.train.data.shards import is_prepared, open_prepared, prepared_classes
 from alexnet.train.data.statistics import Statistics
 
 Count = Callable[[int, int], None]
@@ -27,7 +27,7 @@ class Data:
 
 def data_classes(path: Path) -> tuple[str, ...]:
     """Return the class names of prepared data or of a folder of pictures."""
-    return open_prepared(path).classes if is_prepared(path) else folder_classes(path)
+    return prepared_classes(path) if is_prepared(path) else folder_classes(path)
 
 
 def open_data(

@@ -96,8 +96,22 @@ def is_prepared(path: Path) -> bool:
     return (path / PLAN).is_file() or (path / INDEX).is_file()
 
 
+def prepared_classes(path: Path) -> tuple[str, ...]:
+    """Return the class names of a prepared data set from its index alone; InputError as `open_prepared`."""
+    return tuple(_read_index(path)["classes"])
+
+
 def open_prepared(path: Path) -> Prepared:
     """Return a prepared data set; InputError when it is unfinished, of another format, or a shard's size is wrong."""
+    index = _read_index(path)
+    preprocessing = Preprocessing.from_values(index["preprocessing"])
+    parts = {part: _open_part(path, shards, preprocessing.side) for part, shards in index["parts"].items()}
+    statistics = Statistics.load(path / "statistics.safetensors")
+    return Prepared(tuple(index["classes"]), preprocessing, statistics, parts)
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    """Return the index of a whole data set of this format; InputError otherwise."""
     if not (path / INDEX).is_file():
         raise InputError(
             f"{path} is not prepared to the end; finish it by the same: alexnet data prepare SOURCE {path}"
@@ -107,10 +121,7 @@ def open_prepared(path: Path) -> Prepared:
         raise InputError(
             f"{path} is prepared in format {index.get('format')!r}, this version reads {FORMAT}; prepare again"
         )
-    preprocessing = Preprocessing.from_values(index["preprocessing"])
-    parts = {part: _open_part(path, shards, preprocessing.side) for part, shards in index["parts"].items()}
-    statistics = Statistics.load(path / "statistics.safetensors")
-    return Prepared(tuple(index["classes"]), preprocessing, statistics, parts)
+    return index
 
 
 def _open_part(path: Path, shards: list[dict[str, Any]], side: int) -> Part:
