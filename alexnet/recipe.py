@@ -135,6 +135,8 @@ class ComputeRecipe:
 
     # Type of the products: float32, or bfloat16 under autocast with weights and sums in float32.
     precision: Literal["fp32", "bf16"] = "fp32"
+    # Whether torch.compile makes the network's code: a minute at the start, for fewer passes over memory.
+    compile: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,19 @@
 
 Ours is the training step of `alexnet train` with augmentation: views from uint8 pictures, the paper's network of
 60,965,224 parameters in two columns with response normalisation, the paper's update; float32, and bfloat16 under
-autocast. The peer is torchvision's network (64-192-384-256-256 kernels, no normalisation, no columns: 61,100,840
-parameters, 714 million multiply-adds a crop, much as ours with 724 million) under torch.optim.SGD on batches that are
-there already. Rounds are interleaved; medians are printed, and the share of the rate of a large matrix product.
+autocast, without and with torch.compile. The peer is torchvision's network (64-192-384-256-256 kernels, no
+normalisation, no columns: 61,100,840 parameters, 714 million multiply-adds a crop, much as ours with 724 million)
+under torch.optim.SGD on batches that are there already. Rounds are interleaved; medians are printed, and the share of
+the rate of a large matrix product.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,9 +25,10 @@ from torch import Tensor, nn
 
 from alexnet.architecture import layer_table
 from alexnet.recipe import Recipe
-from alexnet.train.augment import cut_crops, draw_views, draws, render_views
+from alexnet.train.batches import Batch, Batches
+from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
-from alexnet.train.device_views import finish_views
+from alexnet.train.device import Carrier, reading
 from alexnet.train.network import Network, start_weights
 from alexnet.train.sgd import PaperSgd
 
@@ -58,7 +62,30 @@ def plain_loop(batch: int, device: torch.device) -> Callable[[], None]:
     return step
 
 
-def our_loop(batch: int, device: torch.device, bf16: bool) -> Callable[[], None]:
+def our_batches(batch: int, cuda: bool) -> tuple[Statistics, Iterator[Batch]]:
+    """Return the statistics and endless batches of augmented views of pictures in memory, as the loader makes them."""
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8)
+    labels = random.integers(0, 1000, batch)
+    three = np.eye(3, dtype=np.float32)
+    statistics = Statistics(np.full((SIDE, SIDE, 3), 120, dtype=np.float32), three, three[0] * 1000, three)
+    recipe = replace(Recipe(), sgd=replace(Recipe().sgd, batch=batch))
+    names = [str(number) for number in range(batch)]
+    batches = Batches(Part(pictures, labels, names), statistics, recipe, on_device=cuda)
+
+    def endless() -> Iterator[Batch]:
+        # Whole epochs of one batch would not be drawn ahead: the thread works on the next while one trains.
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(lambda: next(batches.epoch(0, 0)))
+            for epoch in range(1, 1_000_000):
+                ready = ahead.result()
+                ahead = pool.submit(lambda epoch=epoch: next(batches.epoch(epoch, 0)))  # type: ignore[misc]
+                yield ready
+
+    return statistics, endless()
+
+
+def our_loop(batch: int, device: torch.device, bf16: bool, compiled: bool = False) -> Callable[[], None]:
     """Return one step of ours, from uint8 pictures to new weights."""
     recipe = Recipe()
     network = Network(layer_table(recipe.network))
@@ -68,27 +95,20 @@ def our_loop(batch: int, device: torch.device, bf16: bool) -> Callable[[], None]
         if weight.dim() == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     sgd = PaperSgd(network.parameters(), learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
-    random = np.random.default_rng(0)
-    pictures = random.integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8)
-    three = np.eye(3, dtype=np.float32)
-    statistics = Statistics(np.full((SIDE, SIDE, 3), 120, dtype=np.float32), three, three[0] * 1000, three)
-    mean = torch.from_numpy(statistics.mean).to(device)
-    labels = torch.randint(1000, (batch,), device=device)
-    numbers = iter(range(1_000_000))
+    cuda = device.type == "cuda"
+    statistics, batches = our_batches(batch, cuda)
+    carried = Carrier(device, torch.from_numpy(statistics.mean).to(device), 1.0, finish=cuda).carry(batches)
+    forward = torch.compile(network) if compiled else network
 
     def step() -> None:
-        views = draw_views(batch, SIDE, CROP, statistics, recipe.augment, draws(0, next(numbers)))
-        if device.type == "cuda":
-            crops = torch.from_numpy(cut_crops(pictures, views, CROP)).pin_memory().to(device, non_blocking=True)
-            crops = finish_views(crops, views, mean)
-        else:
-            crops = torch.from_numpy(render_views(pictures, statistics, views, CROP))
-        crops = crops.permute(0, 3, 1, 2)
+        ready = next(carried)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits: Tensor = network(crops)
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+            logits: Tensor = forward(ready.crops)
+        loss = torch.nn.functional.cross_entropy(logits.float(), ready.labels)
+        read_loss = reading(loss.detach())
         sgd.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        read_loss()
         sgd.step()
 
     return step
@@ -129,6 +149,7 @@ def main() -> None:
             "plain loop, torchvision's settings, fp32": plain_loop(batch, device),
             "ours, fp32": our_loop(batch, device, False),
             "ours, bf16": our_loop(batch, device, True),
+            "ours, compiled, bf16": our_loop(batch, device, True, compiled=True),
         }
         seconds: dict[str, list[float]] = {name: [] for name in loops}
         for step in loops.values():

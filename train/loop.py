@@ -18,7 +18,7 @@ from alexnet.errors import Interrupted, TrainingError
 from alexnet.recipe import Recipe
 from alexnet.run import Run
 from alexnet.train.augment import draws
-from alexnet.train.batches import DROPOUT, Batch, Batches
+from alexnet.train.batches import DROPOUT, Batches
 from alexnet.train.checkpoint import (
     Checkpoint,
     TrainingState,
@@ -32,7 +32,7 @@ from alexnet.train.checkpoint import (
 from alexnet.train.columns import split_state
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
-from alexnet.train.device_views import finish_views
+from alexnet.train.device import Carrier, DeviceBatch, reading
 from alexnet.train.diagnose import first_not_finite, stuck
 from alexnet.train.evaluate import AnyNetwork, evaluate_centre
 from alexnet.train.mesh import World
@@ -69,7 +69,9 @@ class Trainer:
         sgd = self.recipe.sgd
         self.device = next(self.network.parameters()).device
         self.batches = Batches(self.train, self.statistics, self.recipe, self.world, self.device.type != "cpu")
-        self.mean = torch.from_numpy(self.statistics.mean).to(self.device)
+        mean = torch.from_numpy(self.statistics.mean).to(self.device)
+        self.carrier = Carrier(self.device, mean, self.recipe.data.divisor, self.batches.on_device)
+        self.forward = torch.compile(self.network) if self.recipe.compute.compile else self.network
         self.sgd = PaperSgd(
             parameter_groups(self.network.named_parameters(), sgd),
             learning_rate=self.state.learning_rate,
@@ -123,8 +125,9 @@ class Trainer:
         factor = conv1_factor(self.recipe.schedule, state.epoch)
         self.sgd.set_learning_rate(state.learning_rate, {"conv1": factor})
         self.network.train()
-        for batch in self.batches.epoch(state.epoch, state.batch):
-            loss = self._step(state.epoch, batch)
+        for ready in self.carrier.carry(self.batches.epoch(state.epoch, state.batch)):
+            batch = ready.batch
+            loss = self._step(state.epoch, ready)
             done += batch.pictures
             waited += batch.waited
             seconds = state.seconds + time.perf_counter() - began
@@ -163,7 +166,7 @@ class Trainer:
             data_wait=data_wait,
             seconds=seconds,
             seconds_left=0.0 if self.state.finished else seconds / self.state.epoch * (epochs - self.state.epoch),
-            layers=layer_norms(named, [self.sgd.velocity(weight) for _, weight in named]),
+            layers=layer_norms(named, [self.sgd.velocity(weight) for _, weight in named], self.world),
         )
         if self.world.first:
             log_epoch(self.run, report)
@@ -173,27 +176,27 @@ class Trainer:
         if warning := stuck(self.losses, self.recipe.network.classes):
             self.warn(warning)
 
-    def _step(self, epoch: int, batch: Batch) -> float:
-        """Update the weights from one batch and return its loss; TrainingError when the loss is not finite."""
+    def _step(self, epoch: int, ready: DeviceBatch) -> float:
+        """Update the weights from one batch and return its loss; TrainingError when the loss is not finite.
+
+        The loss is read before the weights move, and after the backward pass is queued: a device does not wait for it.
+        """
+        batch = ready.batch
         place = (epoch, batch.number, self.world.data_rank, self.world.column)
         torch.manual_seed(int(draws(self.recipe.seed, DROPOUT, *place).integers(2**63)))
-        crops = batch.crops.to(self.device, non_blocking=True)
-        if self.batches.on_device:
-            crops = finish_views(crops, batch.views, self.mean, self.recipe.data.divisor)
-        crops = crops.permute(0, 3, 1, 2)
-        labels = batch.labels.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.compute.precision == "bf16"):
-            logits = self.network(crops)
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / batch.pictures
-        value = self.world.sum_over_data(loss.detach()).item()
+            logits = self.forward(ready.crops)
+        loss = torch.nn.functional.cross_entropy(logits.float(), ready.labels, reduction="sum") / batch.pictures
+        read_loss = reading(self.world.sum_over_data(loss.detach()))
+        self.sgd.zero_grad()
+        loss.backward()
+        value = read_loss()
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss is {value} at epoch {epoch + 1}, batch {batch.number + 1}: "
-                f"{first_not_finite(self.network, crops)}; the last checkpoint in {self.run.path} is kept; train "
+                f"{first_not_finite(self.network, ready.crops)}; the last checkpoint in {self.run.path} is kept; train "
                 f"with a lower rate: --set sgd.learning_rate={self.state.learning_rate / 3:.2g}"
             )
-        self.sgd.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
         self.world.sum_gradients(self.network.parameters())
         self.sgd.step()
         return value

@@ -46,11 +46,11 @@ class World:
 
     def sum_over_data(self, values: Tensor) -> Tensor:
         """Return the sum of `values` over the data ranks."""
-        if self.data_group is None or self.data_size == 1:
-            return values
-        sent = values.cuda() if dist.get_backend() == "nccl" else values.clone()
-        dist.all_reduce(sent, group=self.data_group)
-        return sent.to(values.device)
+        return _sum(values, self.data_group if self.data_size > 1 else None)
+
+    def sum_over_columns(self, values: Tensor) -> Tensor:
+        """Return the sum of `values` over the ranks of the columns."""
+        return _sum(values, self.column_group if self.columns > 1 else None)
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Add up the gradients of all data ranks in place, in one message.
@@ -80,6 +80,15 @@ class World:
     def barrier(self) -> None:
         """Wait until every rank has come here."""
         self.any(False)
+
+
+def _sum(values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """Return the sum of `values` over the ranks of a group, on the device of `values`."""
+    if group is None:
+        return values
+    sent = values.cuda() if dist.get_backend() == "nccl" else values.clone()
+    dist.all_reduce(sent, group=group)
+    return sent.to(values.device)
 
 
 def join_world(columns: int, split: bool, timeout: timedelta = TIMEOUT) -> World:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from alexnet.files import write_bytes
 from alexnet.run import Run
 from alexnet.train.evaluate import Errors
+from alexnet.train.mesh import World
 
 
 def clock(seconds: float) -> str:
@@ -29,14 +31,21 @@ class LayerNorms:
     update: float
 
 
-def layer_norms(named: Sequence[tuple[str, Tensor]], velocities: Sequence[Tensor]) -> dict[str, LayerNorms]:
-    """Return the norms by layer; the paper's velocity is the update itself (w := w + v)."""
-    norms = {}
-    for (name, weight), velocity in zip(named, velocities, strict=True):
-        if name.endswith(".weight"):
-            size = float(weight.detach().norm())
-            norms[name.removesuffix(".weight")] = LayerNorms(size, float(velocity.norm()) / max(size, 1e-30))
-    return norms
+def layer_norms(
+    named: Sequence[tuple[str, Tensor]], velocities: Sequence[Tensor], world: World | None = None
+) -> dict[str, LayerNorms]:
+    """Return the norms by layer; the paper's velocity is the update itself (w := w + v).
+
+    Where the columns live on ranks of their own, the norms are of the whole layer: every rank calls this alike.
+    """
+    pairs = [pair for pair in zip(named, velocities, strict=True) if pair[0][0].endswith(".weight")]
+    squares = [part.detach().square().sum() for (_, weight), velocity in pairs for part in (weight, velocity)]
+    sums = (world or World()).sum_over_columns(torch.stack(squares)).sqrt().tolist()
+    names = [name.removesuffix(".weight") for (name, _), _ in pairs]
+    return {
+        name: LayerNorms(size, update / max(size, 1e-30))
+        for name, size, update in zip(names, sums[::2], sums[1::2], strict=True)
+    }
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ def test_training_with_it_is_training_without(tmp_path: Path, tiny_recipe: Recip
     runs = [Run(tmp_path / name) for name in ("loader", "device")]
     for run, on_device in zip(runs, (False, True), strict=True):
         trainer = begin(tiny_recipe, tiny_data, run, Witness().reporting())
-        object.__setattr__(trainer.batches, "on_device", on_device)
+        trainer.batches = replace(trainer.batches, on_device=on_device)
+        trainer.carrier = replace(trainer.carrier, finish=on_device)
         trainer.fit()
     loader, device = (load_checkpoint(run).tensors for run in runs)
     assert all(torch.equal(loader[name], device[name]) for name in loader)

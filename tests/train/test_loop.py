@@ -200,3 +200,15 @@ def test_init_from_takes_all_but_the_last_layer(tmp_path: Path, tiny_recipe: Rec
     wider = replace(recipe, network=replace(recipe.network, width=0.125))
     with pytest.raises(TrainingError, match=r"for conv1.weight, the recipe expects \[12, 3, 11, 11\]"):
         begin(wider, tiny_data, Run(tmp_path / "wide"), Witness().reporting(), init_from=source)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_to_the_same_weights(tmp_path: Path, tiny_recipe: Recipe, tiny_data: Path) -> None:
+    # The compiler draws dropout in its own order, so there is none here.
+    plain = replace(tiny_recipe, network=replace(tiny_recipe.network, dropout=0.0))
+    compiled = replace(plain, compute=replace(plain.compute, compile=True))
+    runs = [Run(tmp_path / name) for name in ("plain", "compiled")]
+    for recipe, run in zip((plain, compiled), runs, strict=True):
+        begin(recipe, tiny_data, run, Witness().reporting()).fit()
+    one, other = map(tensors, runs)
+    assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-5

@@ -65,6 +65,12 @@ def figures(run: Run) -> list[tuple[float, float]]:
     return [(line["val_top1_error"], line["val_top5_error"]) for line in lines]
 
 
+def norms(run: Run) -> list[float]:
+    """Return |w| and |dw|/|w| of every layer after every epoch."""
+    lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    return [value for line in lines for layer in line["layers"].values() for value in layer.values()]
+
+
 @pytest.mark.parametrize(
     ("ranks", "columns"), [(2, "split"), (3, "merged"), (4, "split")], ids=["1 x 2", "3 x 1", "2 x 2"]
 )
@@ -74,6 +80,8 @@ def test_a_mesh_trains_to_the_weights_of_one_process(tmp_path: Path, tiny_data: 
     # 21 pictures in batches of 7 for two epochs: 6 steps, uneven shares on every rank.
     assert difference(alone, mesh) < 1e-5
     assert figures(alone) == figures(mesh)
+    for theirs, ours in zip(norms(alone), norms(mesh), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
     assert len(load_state(mesh).columns) == (2 if columns == "split" else 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ import numpy.typing as npt
 
 from alexnet.errors import InputError
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
+
+# Of the memory, the most that decoded pictures may take; the rest is the network's and the system's.
+SHARE_OF_MEMORY = 0.7
 
 
 class Pictures(Protocol):
@@ -63,12 +67,20 @@ def load_part(
 ) -> Part:
     """Return all pictures of `part`, in sorted order of class and name, by the one preprocessing function.
 
-    `progress` is told how many of how many are done. Raises PictureError for the first that cannot be decoded.
+    `progress` is told how many of how many are done. Raises PictureError for the first that cannot be decoded, and
+    InputError when the pictures would fill this machine's memory.
     """
     files: list[tuple[Path, int]] = []
     for label, name in enumerate(folder_classes(root)):
         files += [(path, label) for path in find_pictures([root / part / name])]
     side = preprocessing.side
+    needed, present = len(files) * side * side * 3, physical_memory()
+    if needed > SHARE_OF_MEMORY * present:
+        raise InputError(
+            f"{root}/{part} holds {len(files):,} pictures, {needed / 1e9:.1f} GB once decoded, and this machine has "
+            f"{present / 1e9:.1f} GB of memory; prepare them once and train from the disk: "
+            f"alexnet data prepare {root} {root}-prepared --size {side}"
+        )
     pictures = np.empty((len(files), side, side, 3), dtype=np.uint8)
     with ThreadPoolExecutor() as pool:
         loaded = pool.map(lambda item: load_picture(item[0], preprocessing), files)
@@ -78,3 +90,8 @@ def load_part(
                 progress(place + 1, len(files))
     labels = np.array([label for _, label in files], dtype=np.int64)
     return Part(pictures, labels, [str(path.relative_to(root)) for path, _ in files])
+
+
+def physical_memory() -> int:
+    """Return the bytes of memory this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

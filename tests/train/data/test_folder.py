@@ -41,3 +41,11 @@ def test_a_picture_that_cannot_be_decoded_is_named(data: Path) -> None:
     (data / "val" / "noise" / "1.png").write_text("not a picture")
     with pytest.raises(PictureError, match=r"noise/1.png is not a picture"):
         load_part(data, "val", Preprocessing(72))
+
+
+def test_pictures_past_the_memory_are_to_be_prepared(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alexnet.train.data.folder.physical_memory", lambda: 9 * 72 * 72 * 3)
+    with pytest.raises(InputError, match=r"9 pictures, 0.0 GB once decoded.*alexnet data prepare .* --size 72"):
+        load_part(data, "val", Preprocessing(72))
+    monkeypatch.setattr("alexnet.train.data.folder.physical_memory", lambda: 2 * 9 * 72 * 72 * 3)
+    assert len(load_part(data, "val", Preprocessing(72)).labels) == 9

@@ -1,0 +1,79 @@
+"""Batches on the device: carried there ahead of the step that trains on them, and losses read without a stall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alexnet.train.batches import Batch
+from alexnet.train.device_views import finish_views
+
+
+@dataclass(frozen=True)
+class DeviceBatch:
+    """A batch where it is trained: `crops` float32 [n, 3, crop, crop] and `labels` int64 [n] on the device."""
+
+    batch: Batch
+    crops: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """Carries batches to `device`, and finishes there the views that are still bytes (`finish`).
+
+    On a GPU copy and arithmetic run on a stream of their own while the step before them trains.
+    """
+
+    device: torch.device
+    mean: Tensor
+    divisor: float
+    finish: bool
+
+    def carry(self, batches: Iterable[Batch]) -> Iterator[DeviceBatch]:
+        """Yield the batches on the device, in their order, the next one already under way."""
+        if self.device.type != "cuda":
+            yield from map(self._move, batches)
+            return
+        stream = torch.cuda.Stream(self.device)
+        ready: DeviceBatch | None = None
+        for batch in batches:
+            with torch.cuda.stream(stream):
+                following = self._move(batch)
+            if ready is not None:
+                yield ready
+            # The wait is queued only now: the step before it was queued without it.
+            torch.cuda.current_stream(self.device).wait_stream(stream)
+            for tensor in (following.crops, following.labels):
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+            ready = following
+        if ready is not None:
+            yield ready
+
+    def _move(self, batch: Batch) -> DeviceBatch:
+        """Return one batch on the device."""
+        crops = batch.crops.to(self.device, non_blocking=True)
+        if self.finish:
+            crops = finish_views(crops, batch.views, self.mean, self.divisor)
+        return DeviceBatch(batch, crops.permute(0, 3, 1, 2), batch.labels.to(self.device, non_blocking=True))
+
+
+def reading(value: Tensor) -> Callable[[], float]:
+    """Return what reads a scalar as it is now, once it is asked for.
+
+    On a GPU the copy is queued here and awaited there, so that work queued between the two keeps the device busy.
+    """
+    if value.device.type != "cuda":
+        return value.item
+    host = value.detach().to("cpu", non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record(torch.cuda.current_stream(value.device))
+
+    def read() -> float:
+        copied.synchronize()
+        return host.item()
+
+    return read
