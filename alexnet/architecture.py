@@ -10,6 +10,7 @@ Section 3.5 of the paper gives the layers, 3.3 the normalisation, 3.4 the poolin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -190,6 +191,23 @@ class Architecture:
     def parameters(self) -> int:
         """All weights and biases; 60,965,224 for the paper's network."""
         return sum(row.parameters for row in self.rows())
+
+
+STEP_NAMES: dict[type, str] = {Relu: "relu", ResponseNorm: "lrn", MapNorm: "map_norm", Pool: "pool", Dropout: "dropout"}
+
+
+def named_steps(number: int, layer: Layer) -> list[tuple[str, Step]]:
+    """Return the steps of layer `number` (from 1) with their names: relu1, lrn1, pool1; a repeated one is relu1_2.
+
+    The nodes of the ONNX graph and the layer outputs of the parity pack carry these names.
+    """
+    seen: Counter[type] = Counter()
+    named = []
+    for step in layer.steps:
+        seen[type(step)] += 1
+        place = f"{number}" if seen[type(step)] == 1 else f"{number}_{seen[type(step)]}"
+        named.append((f"{STEP_NAMES[type(step)]}{place}", step))
+    return named
 
 
 def conv1_padding(crop: int, size: int, stride: int, place: str) -> tuple[int, int]:

@@ -25,9 +25,11 @@ class ModelMetadata:
     """Facts of one exported model.
 
     `labels` are the class names in the order of the outputs; `crop` is in pixels and `crops` their number;
+    `input` is `pixels` (uint8 [N, S, S, 3]) or `float` (float32 [N, 3, S, S] of the same values 0..255);
     `mean_sha256` is the digest of the mean image's float32 bytes [S, S, 3]; `recipe` the resolved recipe as
-    nested values; `checkpoint_sha256` the digest of the checkpoint's weights file; `lrn` the lowering and
-    `precision` the type of the arithmetic; `parity` the figures of the proof, empty before it has run.
+    nested values; `checkpoint_sha256` the digest of the checkpoint's weights file; `lrn` the lowering, `stem`
+    whether the crops share conv1, and `precision` the type of the arithmetic; `parity` the figures of the proof,
+    empty before it has run.
     """
 
     name: str
@@ -35,11 +37,13 @@ class ModelMetadata:
     preprocessing: Preprocessing
     crop: int
     crops: int
+    input: str
     mean_sha256: str
     recipe: dict[str, Any]
     checkpoint_sha256: str
     toolchain_version: str
     lrn: str
+    stem: str
     precision: str
     parity: dict[str, Any]
 
@@ -57,10 +61,12 @@ class ModelMetadata:
             "name",
             "crop",
             "crops",
+            "input",
             "mean_sha256",
             "checkpoint_sha256",
             "toolchain_version",
             "lrn",
+            "stem",
             "precision",
         )
         return {
@@ -87,11 +93,13 @@ class ModelMetadata:
                 preprocessing=Preprocessing.from_values(values["preprocessing"]),
                 crop=int(values["crop"]),
                 crops=int(values["crops"]),
+                input=str(values["input"]),
                 mean_sha256=str(values["mean_sha256"]),
                 recipe=dict(values["recipe"]),
                 checkpoint_sha256=str(values["checkpoint_sha256"]),
                 toolchain_version=str(values["toolchain_version"]),
                 lrn=str(values["lrn"]),
+                stem=str(values["stem"]),
                 precision=str(values["precision"]),
                 parity=dict(values["parity"]),
             )

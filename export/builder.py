@@ -11,11 +11,14 @@ from onnx import helper, numpy_helper
 
 
 class GraphBuilder:
-    """Collects nodes and initialisers; each node is named after what it does, and so is its output."""
+    """Collects nodes, initialisers and functions; each node is named after what it does, and so is its output."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: list[onnx.TensorProto] = []
+        self.functions: dict[str, onnx.FunctionProto] = {}
+        # Domains beside ONNX's own whose operators the nodes use.
+        self.domains: set[str] = set()
 
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
         """Add an initialiser and return its name."""

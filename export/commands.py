@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from alexnet.errors import missing_package
+from alexnet.export.options import ExportOptions, Lowering
 from alexnet.run import RUNS, Run, newest_run
 
 
@@ -31,8 +32,15 @@ Examples:
 )
 @click.option("--pictures", type=click.Path(path_type=Path), help="Folder of real pictures for the proof of parity.")
 @click.option("--opset", type=int, default=18, show_default=True, help="Version of ONNX's operators.")
+@click.option(
+    "--lrn",
+    type=click.Choice(["conv", "native", "function", "plugin"]),
+    default="conv",
+    show_default=True,
+    help="Lowering of response normalisation: docs/lrn.md.",
+)
 @click.option("--best", is_flag=True, help="The weights with the lowest validation error instead of the last ones.")
-def export(run: Path | None, out: Path | None, pictures: Path | None, opset: int, best: bool) -> None:
+def export(run: Path | None, out: Path | None, pictures: Path | None, opset: int, lrn: Lowering, best: bool) -> None:
     """Turn RUN, or the newest run, into an ONNX model with proof of parity.
 
     The model takes uint8 pictures and answers averaged probabilities: mean, ten crops, network, softmax and
@@ -56,7 +64,7 @@ def export(run: Path | None, out: Path | None, pictures: Path | None, opset: int
     click.echo(f"exporting {chosen.path} ({'as given' if run else f'the newest run under {RUNS}/'})")
     began = time.perf_counter()
     source = source_from_run(chosen, best)
-    exported = export_onnx(source, *pictures_for_proof(chosen, pictures), out, opset)
+    exported = export_onnx(source, *pictures_for_proof(chosen, pictures), out, ExportOptions(lrn=lrn, opset=opset))
     seconds = time.perf_counter() - began
     megabytes = out.stat().st_size / 1e6
     click.echo(f"{out}: {exported.nodes} nodes, opset {opset}, {megabytes:.1f} MB, in {seconds:.1f} s; {exported.pack}")

@@ -7,8 +7,8 @@ not the dozen nodes of a tracer. The proof (`alexnet.export.proof`) holds the gr
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,62 +16,69 @@ import onnx
 from onnx import TensorProto, helper
 
 from alexnet import __version__
-from alexnet.architecture import Architecture, Conv, Dropout, Full, MapNorm, Pool, Relu, ResponseNorm, Row
-from alexnet.errors import ModelError
+from alexnet.architecture import Architecture, Conv, Dropout, Full, MapNorm, Pool, Relu, ResponseNorm, Row, named_steps
 from alexnet.export.builder import GraphBuilder
 from alexnet.export.lrn import map_norm, response_norm
+from alexnet.export.options import ExportOptions
 from alexnet.export.ten_crops import INPUT, OUTPUT, average_of_crops, crops_from_pictures
 
 Floats = npt.NDArray[np.float32]
 Weights = Mapping[str, Floats]
 
-DEFAULT_OPSET = 18
-OPSETS = range(18, 24)
 # The IR version of ONNX 1.16, which every runtime of the last years reads; none of its successors is needed.
 IR_VERSION = 10
 
 
-def model_from_weights(
-    architecture: Architecture, weights: Weights, mean: Floats, opset: int = DEFAULT_OPSET, divisor: float = 1.0
-) -> onnx.ModelProto:
-    """Return the ten-crop model: `pictures` uint8 [N, S, S, 3] in, `probabilities` float [N, classes] out.
+@dataclass(frozen=True)
+class GraphSource:
+    """One network as numbers, free of torch: its layer table, weights, mean and divisor.
 
     `weights` are the torch module's parameters by name (`conv1.weight` [O, I, k, k], `fc6.weight` [out, in]);
-    `mean` is float32 [S, S, 3]. The factors of the paper's dropout, and the
-    `divisor` of the centred pixels, are folded into the weights that follow.
-    Raises ModelError for an opset that is not offered.
+    `mean` is float32 [S, S, 3], and `divisor` what the centred pixels are divided by.
     """
-    if opset not in OPSETS:
-        raise ModelError(
-            f"opset {opset} is not offered, expected {OPSETS[0]} to {OPSETS[-1]}; leave it out for {DEFAULT_OPSET}"
-        )
+
+    architecture: Architecture
+    weights: Weights
+    mean: Floats
+    divisor: float = 1.0
+
+
+def onnx_model(sources: Sequence[GraphSource], options: ExportOptions) -> onnx.ModelProto:
+    """Return the model of one network: `pictures` in, `probabilities` float [N, classes] out.
+
+    The factors of the paper's dropout, and the divisor of the centred pixels, are folded into the weights that follow.
+    """
+    (source,) = sources
     graph = GraphBuilder()
-    x = crops_from_pictures(graph, mean, architecture.crop)
-    kept, flat = 1.0 / divisor, False
-    for number, row in enumerate(architecture.rows(), start=1):
+    x = crops_from_pictures(graph, source.mean, source.architecture.crop)
+    logits = network_logits(graph, x, source, options)
+    average_of_crops(graph, logits, source.architecture.classes)
+    return _model(graph, source.mean.shape[0], source.architecture.classes, options.opset)
+
+
+def network_logits(graph: GraphBuilder, x: str, source: GraphSource, options: ExportOptions) -> str:
+    """Append the layers of a network over crops [M, 3, crop, crop] less the mean; return the logits' name."""
+    kept, flat = 1.0 / source.divisor, False
+    for number, row in enumerate(source.architecture.rows(), start=1):
         if isinstance(row.layer, Full) and not flat:
             x, flat = graph.node("Flatten", [x], "flatten", axis=1), True
-        x = _layer(graph, x, row, weights, kept)
+        x = _layer(graph, x, row, source.weights, kept)
         kept = 1.0
-        seen: Counter[type] = Counter()
-        for step in row.layer.steps:
-            # A step that a layer repeats is called relu3, relu3_2, ...: ONNX names are unique.
-            seen[type(step)] += 1
-            place = f"{number}" if seen[type(step)] == 1 else f"{number}_{seen[type(step)]}"
+        for name, step in named_steps(number, row.layer):
             match step:
                 case Relu():
-                    x = graph.node("Relu", [x], f"relu{place}")
+                    x = graph.node("Relu", [x], name)
                 case ResponseNorm():
-                    x = response_norm(graph, x, f"lrn{place}", step, row.made.channels, architecture.columns)
+                    columns = source.architecture.columns
+                    x = response_norm(graph, x, name, step, row.made.channels, columns, options.lrn)
                 case MapNorm():
-                    x = map_norm(graph, x, f"map_norm{place}", step)
+                    x = map_norm(graph, x, name, step)
                 case Pool():
                     window, stride = [step.size] * 2, [step.stride] * 2
-                    x = graph.node("MaxPool", [x], f"pool{place}", kernel_shape=window, strides=stride)
+                    x = graph.node("MaxPool", [x], name, kernel_shape=window, strides=stride)
                 case Dropout():
                     kept *= 1.0 - step.rate
-    average_of_crops(graph, x, architecture.classes)
-    return _model(graph, mean.shape[0], architecture.classes, opset)
+    return x
 
 
 def _layer(graph: GraphBuilder, x: str, row: Row, weights: Weights, kept: float) -> str:
@@ -103,11 +110,13 @@ def _model(graph: GraphBuilder, side: int, classes: int, opset: int) -> onnx.Mod
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", classes])],
         graph.initialisers,
     )
+    domains = [helper.make_opsetid(domain, 1) for domain in sorted(graph.domains)]
     model = helper.make_model(
         proto,
         producer_name="alexnet-toolchain",
         producer_version=__version__,
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset_imports=[helper.make_opsetid("", opset), *domains],
+        functions=list(graph.functions.values()),
         ir_version=IR_VERSION,
     )
     return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)

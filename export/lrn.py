@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from alexnet.architecture import MapNorm, ResponseNorm
 from alexnet.export.builder import GraphBuilder
+from alexnet.export.options import Lowering
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,7 +28,15 @@ def band(channels: int, groups: int, size: int) -> Floats:
     return np.tile(near, (groups, 1))[:, :, None, None]
 
 
-def response_norm(graph: GraphBuilder, x: str, name: str, norm: ResponseNorm, channels: int, columns: int) -> str:
+def response_norm(
+    graph: GraphBuilder,
+    x: str,
+    name: str,
+    norm: ResponseNorm,
+    channels: int,
+    columns: int,
+    lowering: Lowering = "conv",
+) -> str:
     """Append the normalisation of `x` [N, channels, H, W] across maps and return its output's name."""
     groups = columns if norm.scope == "column" else 1
     root = graph.constant(f"{name}/alpha_root", np.array(math.sqrt(norm.alpha), dtype=np.float32))

@@ -13,7 +13,8 @@ from onnx import helper
 from alexnet import __version__
 from alexnet.architecture import layer_table
 from alexnet.errors import InputError, ParityError
-from alexnet.export.graph import DEFAULT_OPSET, model_from_weights
+from alexnet.export.graph import GraphSource, onnx_model
+from alexnet.export.options import ExportOptions
 from alexnet.export.proof import prove
 from alexnet.files import atomic_write
 from alexnet.metadata import ModelMetadata
@@ -29,7 +30,6 @@ from alexnet.train.network import Network, numpy_weights
 from alexnet.train.samples import load_samples
 
 Pixels = npt.NDArray[np.uint8]
-PRECISION, LOWERING = "fp32", "conv"
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class Source:
     labels: tuple[str, ...]
     mean: npt.NDArray[np.float32]
     checkpoint_sha256: str
+
+    def numbers(self) -> GraphSource:
+        """Return the network as the graph's builder takes it, free of torch."""
+        weights = numpy_weights(self.network)
+        return GraphSource(self.network.architecture, weights, self.mean, self.recipe.data.divisor)
 
 
 def source_from_run(run: Run, best: bool = False) -> Source:
@@ -90,7 +95,9 @@ def pictures_for_proof(run: Run, folder: Path | None) -> tuple[Pixels, list[str]
     return np.stack([load_picture(file, preprocessing) for file in files]), names
 
 
-def export_onnx(source: Source, pictures: Pixels, names: list[str], out: Path, opset: int = DEFAULT_OPSET) -> Exported:
+def export_onnx(
+    source: Source, pictures: Pixels, names: list[str], out: Path, options: ExportOptions | None = None
+) -> Exported:
     """Write `out` and its parity pack beside it; ParityError, with nothing written, when the proof fails.
 
     `pictures` is uint8 [P, S, S, 3], real ones. The pack takes its place before the model, which replaces an
@@ -101,25 +108,27 @@ def export_onnx(source: Source, pictures: Pixels, names: list[str], out: Path, o
             f"the pictures for the proof are {pictures.shape}, expected {(len(names), *source.mean.shape)}, one at "
             "least; prove the export on a folder of pictures with: alexnet export RUN --onnx --pictures DIR"
         )
-    tolerance = TOLERANCE[PRECISION]
-    divisor, architecture = source.recipe.data.divisor, source.network.architecture
-    expected = ten_crop_probabilities(source.network, pictures, source.mean, divisor=divisor)
+    options = options or ExportOptions()
+    tolerance = TOLERANCE[options.precision]
+    expected = ten_crop_probabilities(source.network, pictures, source.mean, divisor=source.recipe.data.divisor)
     if not np.isfinite(expected).all():
         raise ParityError("the training model itself answers NaN; train again with a lower learning rate")
-    model = model_from_weights(architecture, numpy_weights(source.network), source.mean, opset, divisor)
+    model = onnx_model([source.numbers()], options)
     comparison = prove(model, pictures, expected, names, tolerance)
     metadata = ModelMetadata(
         name=source.recipe.name,
         labels=source.labels,
         preprocessing=Preprocessing(source.mean.shape[0]),
         crop=source.network.architecture.crop,
-        crops=10,
+        crops=10 if options.crops == "ten" else 1,
+        input=options.input,
         mean_sha256=hashlib.sha256(np.ascontiguousarray(source.mean, dtype="<f4").tobytes()).hexdigest(),
         recipe=recipe_to_values(source.recipe),
         checkpoint_sha256=source.checkpoint_sha256,
         toolchain_version=__version__,
-        lrn=LOWERING,
-        precision=PRECISION,
+        lrn=options.lrn,
+        stem=options.stem,
+        precision=options.precision,
         parity={**comparison.to_values(), "tolerance": tolerance, "runtime": "onnxruntime"},
     )
     helper.set_model_props(model, metadata.to_properties())

@@ -14,11 +14,13 @@ METADATA = ModelMetadata(
     preprocessing=Preprocessing(128),
     crop=112,
     crops=10,
+    input="pixels",
     mean_sha256="a" * 64,
     recipe={"name": "quickstart", "network": {"width": 0.25}},
     checkpoint_sha256="b" * 64,
     toolchain_version="0.1.0",
     lrn="conv",
+    stem="plain",
     precision="fp32",
     parity={"largest": 1e-7},
 )

@@ -23,11 +23,13 @@ def example() -> Sidecar:
         preprocessing=Preprocessing(64),
         crop=56,
         crops=10,
+        input="pixels",
         mean_sha256="1" * 64,
         recipe={"name": "quickstart"},
         checkpoint_sha256="2" * 64,
         toolchain_version="0.1.0",
         lrn="conv",
+        stem="plain",
         precision="fp32",
         parity={"largest": 1e-7},
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +10,10 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from alexnet.architecture import Architecture
 from alexnet.errors import ModelError
-from alexnet.export.graph import model_from_weights
+from alexnet.export.graph import onnx_model
 from alexnet.export.onnx_from_run import Source
+from alexnet.export.options import ExportOptions
 from alexnet.recipe import NetworkRecipe
 from alexnet.train.evaluate import ten_crop_probabilities
 from alexnet.train.network import numpy_weights
@@ -25,8 +26,7 @@ STEPS_2012 = (("lrn", "pool", "relu"), ("relu", "lrn", "map_norm", "pool"), ("re
 
 
 def build(source: Source, opset: int = 18) -> onnx.ModelProto:
-    architecture: Architecture = source.network.architecture
-    return model_from_weights(architecture, numpy_weights(source.network), source.mean, opset)
+    return onnx_model([source.numbers()], ExportOptions(opset=opset))
 
 
 def run(model: onnx.ModelProto, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -130,8 +130,7 @@ def test_dropouts_factor_stands_in_the_weights_that_follow(tiny_source: Source) 
 
 
 def test_the_divisor_of_the_pixels_stands_in_conv1(tiny_source: Source, pictures: npt.NDArray[np.uint8]) -> None:
-    architecture, weights = tiny_source.network.architecture, numpy_weights(tiny_source.network)
-    model = model_from_weights(architecture, weights, tiny_source.mean, divisor=1.1)
+    model = onnx_model([replace(tiny_source.numbers(), divisor=1.1)], ExportOptions())
     expected = ten_crop_probabilities(tiny_source.network, pictures, tiny_source.mean, divisor=1.1)
     assert np.abs(run(model, pictures) - expected).max() < 1e-5
     assert np.abs(run(build(tiny_source), pictures) - expected).max() > 1e-4

@@ -83,14 +83,14 @@ def test_a_planted_fault_fails_the_export_and_leaves_the_old_model(
     fault: Callable[[onnx.ModelProto], None],
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(b"the old one")
-    build = onnx_from_run.model_from_weights
+    build = onnx_from_run.onnx_model
 
     def faulty(*arguments: object) -> onnx.ModelProto:
         model = build(*arguments)  # type: ignore[arg-type]
         fault(model)
         return model
 
-    monkeypatch.setattr(onnx_from_run, "model_from_weights", faulty)
+    monkeypatch.setattr(onnx_from_run, "onnx_model", faulty)
     with pytest.raises(
         ParityError, match=r"differs from the training model by .* in a probability of picture \d"
     ) as caught:

@@ -8,11 +8,11 @@ import onnxruntime
 import pytest
 
 from alexnet.errors import ParityError
-from alexnet.export.graph import model_from_weights
+from alexnet.export.graph import onnx_model
 from alexnet.export.onnx_from_run import Source
+from alexnet.export.options import ExportOptions
 from alexnet.export.proof import prove
 from alexnet.train.evaluate import ten_crop_probabilities
-from alexnet.train.network import numpy_weights
 from tests.export.conftest import random_pictures
 
 
@@ -39,8 +39,7 @@ def test_every_batch_size_is_run_and_none_is_larger_than_a_runs_samples(
 ) -> None:
     pictures = random_pictures(70)
     expected = ten_crop_probabilities(tiny_source.network, pictures, tiny_source.mean)
-    network = tiny_source.network
-    model = model_from_weights(network.architecture, numpy_weights(network), tiny_source.mean)
+    model = onnx_model([tiny_source.numbers()], ExportOptions())
     comparison = prove(model, pictures, expected, [str(place) for place in range(70)], 1e-4)
     assert comparison.pictures == 70
     assert batches == [1, 1, 2, 2, 7, 7, 32, 32, 6]
@@ -50,7 +49,6 @@ def test_a_fault_in_the_last_of_many_pictures_is_found(tiny_source: Source) -> N
     pictures = random_pictures(40)
     expected = ten_crop_probabilities(tiny_source.network, pictures, tiny_source.mean)
     expected[39, 0] += 0.01
-    network = tiny_source.network
-    model = model_from_weights(network.architecture, numpy_weights(network), tiny_source.mean)
+    model = onnx_model([tiny_source.numbers()], ExportOptions())
     with pytest.raises(ParityError, match=r"by 0\.01 in a probability of picture 39"):
         prove(model, pictures, expected, [f"picture {place}" for place in range(40)], 1e-4)

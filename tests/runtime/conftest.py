@@ -28,11 +28,13 @@ def metadata(**changes: object) -> ModelMetadata:
         "preprocessing": Preprocessing(SIDE),
         "crop": SIDE,
         "crops": 10,
+        "input": "pixels",
         "mean_sha256": "0" * 64,
         "recipe": {},
         "checkpoint_sha256": CHECKPOINT,
         "toolchain_version": "0",
         "lrn": "conv",
+        "stem": "plain",
         "precision": "fp32",
         "parity": {},
     }
