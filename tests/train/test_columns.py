@@ -37,7 +37,7 @@ def batches(architecture: Architecture, size: int) -> list[tuple[torch.Tensor, t
 
 
 def train(network: torch.nn.Module, architecture: Architecture, size: int) -> None:
-    # A rate at which two pictures a batch do not let the loss leap: rounding would grow a thousandfold within the steps.
+    # A rate at which batches of two do not let the loss leap: rounding would grow a thousandfold within the steps.
     sgd = PaperSgd(network.parameters(), learning_rate=0.003, momentum=0.9, weight_decay=0.0005)
     for crops, labels in batches(architecture, size):
         sgd.zero_grad()
