@@ -38,7 +38,7 @@ class Carrier:
         if self.device.type != "cuda":
             yield from map(self._move, batches)
             return
-        stream = torch.cuda.Stream(self.device)
+        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         ready: DeviceBatch | None = None
         for batch in batches:
             with torch.cuda.stream(stream):
@@ -69,7 +69,7 @@ def reading(value: Tensor) -> Callable[[], float]:
     if value.device.type != "cuda":
         return value.item
     host = value.detach().to("cpu", non_blocking=True)
-    copied = torch.cuda.Event()
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record(torch.cuda.current_stream(value.device))
 
     def read() -> float:
