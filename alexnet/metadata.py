@@ -13,11 +13,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from alexnet.errors import ModelError
 from alexnet.pictures import Preprocessing
 
 FORMAT = 1
 PROPERTY = "alexnet"
+# The names of every exported model's input and output.
+INPUT, OUTPUT = "pictures", "probabilities"
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class ModelMetadata:
     `mean_sha256` is the digest of the mean image's float32 bytes [S, S, 3]; `recipe` the resolved recipe as
     nested values; `checkpoint_sha256` the digest of the checkpoint's weights file; `lrn` the lowering, `stem`
     whether the crops share conv1, and `precision` the type of the arithmetic; `parity` the figures of the proof,
-    empty before it has run.
+    empty before it has run. `batch` is the number of pictures where it is fixed, None where it is dynamic;
+    `members` the checkpoints' digests of an ensemble, whose own digest is that of theirs, empty for one network.
     """
 
     name: str
@@ -46,11 +52,20 @@ class ModelMetadata:
     stem: str
     precision: str
     parity: dict[str, Any]
+    batch: int | None = None
+    members: tuple[str, ...] = ()
+
+    def fed(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Return pictures uint8 [N, S, S, 3] as the model's `input` takes them: as they are, or as float planes."""
+        if self.input == "pixels":
+            return pictures
+        return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), dtype=np.float32)
 
     def to_values(self) -> dict[str, Any]:
         """Return the fields as plain JSON values, with the format's number."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["labels"] = list(self.labels)
+        values["members"] = list(self.members)
         values["preprocessing"] = self.preprocessing.to_values()
         return {"format": FORMAT, **values}
 
@@ -102,6 +117,8 @@ class ModelMetadata:
                 stem=str(values["stem"]),
                 precision=str(values["precision"]),
                 parity=dict(values["parity"]),
+                batch=None if values["batch"] is None else int(values["batch"]),
+                members=tuple(str(digest) for digest in values["members"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(

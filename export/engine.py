@@ -13,7 +13,6 @@ from typing import Any
 import onnx
 
 from alexnet.errors import BuildError, InputError, ModelError
-from alexnet.export.ten_crops import INPUT, OUTPUT
 from alexnet.export.tensorrt_module import (
     MODULES,
     Target,
@@ -25,7 +24,7 @@ from alexnet.export.tensorrt_module import (
 )
 from alexnet.files import write_bytes
 from alexnet.gpu import find_gpus
-from alexnet.metadata import ModelMetadata
+from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.sidecar import Profile, Sidecar, sidecar_beside
 from alexnet.tensorrt_log import tensorrt_log
 

@@ -20,7 +20,8 @@ from alexnet.architecture import Architecture, Conv, Dropout, Full, MapNorm, Poo
 from alexnet.export.builder import GraphBuilder
 from alexnet.export.lrn import map_norm, response_norm
 from alexnet.export.options import ExportOptions
-from alexnet.export.ten_crops import INPUT, OUTPUT, average_of_crops, crops_from_pictures
+from alexnet.export.ten_crops import average_of_crops, crops_from_pictures
+from alexnet.metadata import INPUT, OUTPUT
 
 Floats = npt.NDArray[np.float32]
 Weights = Mapping[str, Floats]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 
 from alexnet.errors import ParityError, missing_package
-from alexnet.export.ten_crops import INPUT, OUTPUT
+from alexnet.metadata import INPUT, OUTPUT
 from alexnet.parity import Comparison, compare
 
 Pixels = npt.NDArray[np.uint8]

@@ -12,8 +12,7 @@ from onnx import TensorProto
 
 from alexnet.crops import CROPS, five_offsets
 from alexnet.export.builder import GraphBuilder
-
-INPUT, OUTPUT = "pictures", "probabilities"
+from alexnet.metadata import INPUT, OUTPUT
 
 
 def crops_from_pictures(graph: GraphBuilder, mean: npt.NDArray[np.float32], crop: int) -> str:

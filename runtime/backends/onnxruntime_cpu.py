@@ -9,7 +9,7 @@ import onnxruntime as ort
 from google.protobuf.message import Message
 
 from alexnet.errors import DeviceError, ModelError
-from alexnet.metadata import ModelMetadata
+from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.runtime.backends import Backend, Floats, Pixels
 
 PROVIDER = "CPUExecutionProvider"
@@ -30,7 +30,7 @@ class OnnxRuntimeCpu:
     def probabilities(self, pictures: Pixels) -> Floats:
         """Return the probabilities [N, classes] of pictures [N, S, S, 3]; ModelError when the graph does not run."""
         try:
-            answer: Floats = self.session.run(["probabilities"], {"pictures": pictures})[0]
+            answer: Floats = self.session.run([OUTPUT], {INPUT: self.metadata.fed(pictures)})[0]
         except Exception as error:
             # ONNX Runtime's exceptions share no base class of their own.
             raise ModelError(f"ONNX Runtime could not run {self.metadata.name}: {error}; export it again") from None
@@ -80,8 +80,8 @@ def _inspect(data: bytes, path: Path) -> ModelMetadata:
         raise ModelError(f"{path} keeps weights in other files, which are not read; export it again as one file")
     side, classes = metadata.preprocessing.side, len(metadata.labels)
     expected = {
-        "pictures": (onnx.TensorProto.UINT8, [side, side, 3]),
-        "probabilities": (onnx.TensorProto.FLOAT, [classes]),
+        INPUT: (onnx.TensorProto.UINT8, [side, side, 3]),
+        OUTPUT: (onnx.TensorProto.FLOAT, [classes]),
     }
     ends = {
         entry.name: (
