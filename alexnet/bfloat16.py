@@ -22,7 +22,21 @@ REDUCED = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 # Operators that only move values: what they give out are values they were given.
 MOVES = frozenset(
-    "Concat Expand Flatten Gather Identity Pad Reshape Slice Split Squeeze Tile Transpose Unsqueeze".split()
+    {
+        "Concat",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Pad",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    }
 )
 # Those, and what chooses among its inputs and zero: rounded inputs leave nothing to round.
 EXACT = MOVES | {"Relu", "MaxPool", "GlobalMaxPool", "Max", "Min"}

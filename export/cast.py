@@ -13,7 +13,7 @@ from what they are and where they stand, not from their names:
 
 The lowering of normalisation to a convolution scales by the root of alpha before it squares, so with the paper's
 alpha float16 holds the sum of five squares of activations up to 11,000. In which type a runtime adds up the products
-of a convolution is the runtime's own choice; all known to us take float32.
+of a convolution is the runtime's own affair; the graph says what is stored.
 """
 
 from __future__ import annotations
@@ -38,9 +38,19 @@ LARGEST: dict[Reduced, float] = {"fp16": 65504.0, "bf16": 3.39e38}
 BFLOAT16_OPSET = 22
 
 LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
-ARITHMETIC = LAYERS | frozenset(
-    "Add AveragePool Div GlobalAveragePool GlobalMaxPool MaxPool Mul Pow Relu Sqrt Sub".split()
-)
+ARITHMETIC = LAYERS | {
+    "Add",
+    "AveragePool",
+    "Div",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "MaxPool",
+    "Mul",
+    "Pow",
+    "Relu",
+    "Sqrt",
+    "Sub",
+}
 
 
 def cast_model(model: onnx.ModelProto, precision: Reduced) -> onnx.ModelProto:
