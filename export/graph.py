@@ -17,6 +17,7 @@ from alexnet.architecture import Dropout, Full, named_steps
 from alexnet.errors import ModelError
 from alexnet.export.builder import GraphBuilder
 from alexnet.export.layers import GraphSource, linear_part, step_node
+from alexnet.export.onnx_files import infer_shapes
 from alexnet.export.options import ExportOptions
 from alexnet.export.stem import shared_stem, stem_refusal
 from alexnet.export.ten_crops import (
@@ -116,4 +117,4 @@ def _model(graph: GraphBuilder, side: int, classes: int, options: ExportOptions)
         functions=list(graph.functions.values()),
         ir_version=IR_VERSION,
     )
-    return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    return infer_shapes(model)
