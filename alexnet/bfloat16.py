@@ -11,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx.inliner
-from onnx import TensorProto, helper, numpy_helper
-
-from alexnet.errors import ModelError
+from onnx import TensorProto, helper
 
 Floats = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.uint16]
@@ -57,12 +55,20 @@ def from_bfloat16(bits: Bits) -> Floats:
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
     """Return the element type (TensorProto.FLOAT, ...) of every tensor of a model.
 
-    Inferred by ONNX; what it cannot infer, the output of an operator without a schema and what follows from it, has
-    the type of its node's first input.
+    Inferred by ONNX, without the weights' values; what it cannot infer, the output of an operator without a schema
+    and what follows from it, has the type of its node's first input.
     """
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    graph = model.graph
     types = {entry.name: entry.data_type for entry in graph.initializer}
-    for entry in (*graph.input, *graph.output, *graph.value_info):
+    constants = [helper.make_tensor_value_info(name, kind, None) for name, kind in types.items()]
+    light = helper.make_model(
+        helper.make_graph(graph.node, "types", [*graph.input, *constants], graph.output, value_info=graph.value_info),
+        opset_imports=model.opset_import,
+        functions=model.functions,
+        ir_version=model.ir_version,
+    )
+    inferred = onnx.shape_inference.infer_shapes(light).graph
+    for entry in (*inferred.input, *inferred.output, *inferred.value_info):
         if entry.type.tensor_type.elem_type:
             types[entry.name] = entry.type.tensor_type.elem_type
     for node in graph.node:
@@ -81,31 +87,25 @@ def runnable_on_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def as_stored(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a float32 model that rounds every tensor which `model` stores in float16 or bfloat16.
+    """Return a model that computes in float32 and rounds every tensor which `model` stores in float16 or bfloat16.
 
     Its answers are those of an engine that stores in the reduced type and sums in float32, an overflow of float16
-    included. Tensors keep their names and hold the rounded values. A model with nothing reduced is returned itself.
-    Raises ModelError when the weights stand in another file and were not loaded.
+    included. Tensors keep their names and hold the rounded values as float32; the weights keep their type and size,
+    and each is read through a Cast, so they may stand in another file. A model with nothing reduced is returned itself.
     """
-    types = element_types(model)
-    if not set(REDUCED) & set(types.values()):
+    if not set(REDUCED) & set(element_types(model).values()):
         return model
-    if model.functions:
-        # Their bodies round inside too.
-        stored = onnx.inliner.inline_local_functions(model)
-        types = element_types(stored)
-    else:
-        stored = onnx.ModelProto()
-        stored.CopyFrom(model)
-    graph = stored.graph
-    for entry in graph.initializer:
-        if entry.data_type in REDUCED:
-            entry.CopyFrom(numpy_helper.from_array(_values(entry), entry.name))
+    stored = onnx.ModelProto()
+    # The bodies of functions round inside too.
+    stored.CopyFrom(onnx.inliner.inline_local_functions(model) if model.functions else model)
+    graph, types = stored.graph, element_types(stored)
+    reduced = [entry.name for entry in graph.initializer if entry.data_type in REDUCED]
+    loaded = {name: f"{name}/loaded" for name in reduced}
+    nodes = [helper.make_node("Cast", [name], [to], to, to=TensorProto.FLOAT) for name, to in loaded.items()]
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t") and attribute.t.data_type in REDUCED:
-                attribute.t.CopyFrom(numpy_helper.from_array(_values(attribute.t), attribute.t.name))
-    nodes = [made for node in graph.node for made in _rounding(node, types)]
+        for place, name in enumerate(node.input):
+            node.input[place] = loaded.get(name, name)
+        nodes += _rounding(node, types)
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
     for entry in (*graph.input, *graph.output):
@@ -132,13 +132,3 @@ def _rounding(node: onnx.NodeProto, types: dict[str, int]) -> list[onnx.NodeProt
         del node.attribute[:]
         node.attribute.append(helper.make_attribute("to", TensorProto.FLOAT))
     return made
-
-
-def _values(tensor: onnx.TensorProto) -> Floats:
-    """Return a reduced tensor's values as float32."""
-    if tensor.data_location == TensorProto.EXTERNAL:
-        raise ModelError(f"the values of {tensor.name!r} stand in another file; load the model with its weights")
-    if tensor.data_type == TensorProto.FLOAT16:
-        return numpy_helper.to_array(tensor).astype(np.float32)
-    raw = np.frombuffer(tensor.raw_data, "<u2") if tensor.HasField("raw_data") else np.array(tensor.int32_data, "u2")
-    return from_bfloat16(raw).reshape(tuple(tensor.dims))

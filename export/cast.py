@@ -28,6 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from alexnet.bfloat16 import MOVES, element_types, from_bfloat16, to_bfloat16
 from alexnet.errors import ModelError
+from alexnet.export.onnx_files import infer_shapes
 
 Reduced = Literal["fp16", "bf16"]
 
@@ -60,26 +61,35 @@ def cast_model(model: onnx.ModelProto, precision: Reduced) -> onnx.ModelProto:
     `NODE/to_float` before the node that needs float32. A bfloat16 model is of opset 22 at least, the first whose Conv
     takes that type. Raises ModelError, with the weight's name, when one exceeds the range of the reduced type.
     """
-    reduced = _reduced_nodes(model)
-    types = element_types(model)
-    pass_ = _Pass(precision, types, {entry.name: entry for entry in model.graph.initializer})
-    outputs = {entry.name for entry in model.graph.output}
-    for node, is_reduced in zip(model.graph.node, reduced, strict=True):
-        pass_.append(node, TYPES[precision] if is_reduced else TensorProto.FLOAT, outputs)
-    cast = onnx.ModelProto()
-    cast.CopyFrom(model)
-    graph = cast.graph
-    opaque = {name for node in graph.node if _opaque(node, _bodies(model)) for name in node.output}
-    kept = [entry for entry in model.graph.value_info if entry.name in opaque]
-    del graph.node[:], graph.initializer[:], graph.value_info[:]
-    graph.node.extend(pass_.nodes)
-    graph.initializer.extend(pass_.initialisers.values())
-    graph.value_info.extend(kept)
+    types, weights = element_types(model), {entry.name: entry for entry in model.graph.initializer}
+    inputs, outputs = ({entry.name for entry in ends} for ends in (model.graph.input, model.graph.output))
+    made = _Pass(precision, types, weights, made={(name, TensorProto.FLOAT): name for name in inputs})
+    for node, is_reduced in zip(model.graph.node, _reduced_nodes(model), strict=True):
+        made.append(node, TYPES[precision] if is_reduced else TensorProto.FLOAT, outputs)
+    opaque = {name for node in model.graph.node if _opaque(node, _bodies(model)) for name in node.output}
+    graph = helper.make_graph(
+        made.nodes,
+        model.graph.name,
+        model.graph.input,
+        model.graph.output,
+        list(made.initialisers.values()),
+        # Nothing else says what an operator without a schema gives out, which stays float32.
+        value_info=[entry for entry in model.graph.value_info if entry.name in opaque],
+    )
+    cast = helper.make_model(
+        graph,
+        producer_name=model.producer_name,
+        producer_version=model.producer_version,
+        opset_imports=model.opset_import,
+        functions=model.functions,
+        ir_version=model.ir_version,
+    )
+    cast.metadata_props.extend(model.metadata_props)
     if precision == "bf16":
         for entry in (*cast.opset_import, *(entry for body in cast.functions for entry in body.opset_import)):
             if entry.domain == "":
                 entry.version = max(entry.version, BFLOAT16_OPSET)
-    return onnx.shape_inference.infer_shapes(cast, check_type=True, strict_mode=True, data_prop=True)
+    return infer_shapes(cast)
 
 
 def _bodies(model: onnx.ModelProto) -> set[tuple[str, str]]:
@@ -123,7 +133,8 @@ def _reduced_nodes(model: onnx.ModelProto) -> list[bool]:
 class _Pass:
     """The nodes and weights of the cast graph in the making.
 
-    `made` gives, for a tensor of the float32 graph and a type, the name of what holds its values in that type.
+    `made` gives, for a tensor of the float32 graph and a type, the name of what holds its values in that type; it
+    starts with the graph's inputs.
     """
 
     precision: Reduced
@@ -160,11 +171,10 @@ class _Pass:
             if name in self.weights:
                 self.made[name, kind] = self.store(self.weights[name], kind)
             elif kind == TensorProto.FLOAT:
-                (source,) = (at for (of, _), at in self.made.items() if of == name)
+                source = self.made[name, TYPES[self.precision]]
                 self.made[name, kind] = self.cast(source, kind, f"{consumer}/to_float")
             else:
-                # A graph's own float32 input is nobody's output, and so not in `made`.
-                source = self.made.get((name, TensorProto.FLOAT), name)
+                source = self.made[name, TensorProto.FLOAT]
                 self.made[name, kind] = self.cast(source, kind, f"{name}/to_{self.precision}")
         return self.made[name, kind]
 
