@@ -67,7 +67,8 @@ def export(run: Path | None, out: Path | None, pictures: Path | None, opset: int
     exported = export_onnx(source, *pictures_for_proof(chosen, pictures), out, ExportOptions(lrn=lrn, opset=opset))
     seconds = time.perf_counter() - began
     megabytes = out.stat().st_size / 1e6
-    click.echo(f"{out}: {exported.nodes} nodes, opset {opset}, {megabytes:.1f} MB, in {seconds:.1f} s; {exported.pack}")
+    click.echo(f"{out}: {exported.nodes} nodes, opset {opset}, {megabytes:.1f} MB, in {seconds:.1f} s")
+    click.echo(f"beside it: {exported.pack.name} for alexnet check, {exported.report.name} to read")
     click.echo(exported.comparison.table(exported.tolerance))
     click.echo(f"next: alexnet build {out}   or: alexnet infer --engine {out} images/")
 

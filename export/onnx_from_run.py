@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from alexnet.errors import InputError, ParityError
 from alexnet.export.graph import GraphSource, onnx_model
 from alexnet.export.options import ExportOptions
 from alexnet.export.proof import prove
+from alexnet.export.proof_report import proof_report
 from alexnet.files import atomic_write
 from alexnet.metadata import ModelMetadata
-from alexnet.parity import TOLERANCE, Comparison, ParityPack, parity_pack_beside
+from alexnet.parity import Comparison, ParityPack, parity_pack_beside, report_beside
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 from alexnet.recipe import Recipe
 from alexnet.recipe_file import recipe_to_values
@@ -26,6 +28,7 @@ from alexnet.run import Run
 from alexnet.train.checkpoint import load_checkpoint, load_weights
 from alexnet.train.data.statistics import Statistics
 from alexnet.train.evaluate import ten_crop_probabilities
+from alexnet.train.layer_outputs import centre_crop, layer_outputs
 from alexnet.train.network import Network, numpy_weights
 from alexnet.train.samples import load_samples
 
@@ -38,6 +41,7 @@ class Exported:
 
     model: Path
     pack: Path
+    report: Path
     comparison: Comparison
     tolerance: float
     nodes: int
@@ -98,10 +102,10 @@ def pictures_for_proof(run: Run, folder: Path | None) -> tuple[Pixels, list[str]
 def export_onnx(
     source: Source, pictures: Pixels, names: list[str], out: Path, options: ExportOptions | None = None
 ) -> Exported:
-    """Write `out` and its parity pack beside it; ParityError, with nothing written, when the proof fails.
+    """Write `out`, its parity pack and its report beside it; ParityError, with nothing written, when the proof fails.
 
-    `pictures` is uint8 [P, S, S, 3], real ones. The pack takes its place before the model, which replaces an
-    older one only when everything has held. Raises InputError for pictures of another size than the mean.
+    `pictures` is uint8 [P, S, S, 3], real ones. Pack and report take their places before the model, which replaces
+    an older one only when everything has held. Raises InputError for pictures of another size than the mean.
     """
     if pictures.shape != (len(names), *source.mean.shape) or not names:
         raise InputError(
@@ -109,12 +113,12 @@ def export_onnx(
             "least; prove the export on a folder of pictures with: alexnet export RUN --onnx --pictures DIR"
         )
     options = options or ExportOptions()
-    tolerance = TOLERANCE[options.precision]
     expected = ten_crop_probabilities(source.network, pictures, source.mean, divisor=source.recipe.data.divisor)
     if not np.isfinite(expected).all():
         raise ParityError("the training model itself answers NaN; train again with a lower learning rate")
     model = onnx_model([source.numbers()], options)
-    comparison = prove(model, pictures, expected, names, tolerance)
+    crop = centre_crop(pictures[0], source.mean, source.network.architecture.crop)
+    layers = layer_outputs(source.network, crop, source.recipe.data.divisor)
     metadata = ModelMetadata(
         name=source.recipe.name,
         labels=source.labels,
@@ -129,13 +133,30 @@ def export_onnx(
         lrn=options.lrn,
         stem=options.stem,
         precision=options.precision,
-        parity={**comparison.to_values(), "tolerance": tolerance, "runtime": "onnxruntime"},
+        parity={},
     )
+    pack = ParityPack(pictures, expected, names, source.checkpoint_sha256, metadata.crops, layers)
+    proof = prove(model, metadata, pack)
+    metadata = replace(metadata, parity=proof.to_values())
     helper.set_model_props(model, metadata.to_properties())
-    pack = parity_pack_beside(out)
-    with atomic_write(out) as file:
-        file.write(model.SerializeToString())
-        # The model is on disk and has only to be renamed: a full disk cannot leave a new pack beside an old model.
-        file.flush()
-        ParityPack(pictures, expected, names, source.checkpoint_sha256).save(pack)
-    return Exported(out, pack, comparison, tolerance, len(model.graph.node))
+    report = proof_report(out.name, metadata, model, proof).encode()
+    write_with_proof(out, model.SerializeToString(), pack.to_bytes(), report)
+    return Exported(
+        out, parity_pack_beside(out), report_beside(out), proof.comparison, proof.tolerance, len(model.graph.node)
+    )
+
+
+def write_with_proof(out: Path, model: bytes, pack: bytes, report: bytes) -> None:
+    """Write a model with its pack and its report, all on disk before the first is renamed over an older one.
+
+    So a full disk cannot leave a new pack beside an old model. The model takes its place last.
+    """
+    with (
+        atomic_write(out) as model_file,
+        atomic_write(parity_pack_beside(out)) as pack_file,
+        atomic_write(report_beside(out)) as report_file,
+    ):
+        for file, data in ((report_file, report), (pack_file, pack), (model_file, model)):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())

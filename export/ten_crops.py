@@ -37,7 +37,7 @@ def crops_from_pictures(graph: GraphBuilder, mean: npt.NDArray[np.float32], crop
         for name, value in (("first", crop - 1), ("end", -(crop + 1)), ("axis", 3), ("step", -1))
     ]
     mirrored = graph.node("Slice", [upright, *backwards], "mirror")
-    return graph.node("Concat", [upright, mirrored], "ten_crops", axis=0)
+    return graph.node("Concat", [upright, mirrored], "crops", axis=0)
 
 
 def average_of_crops(graph: GraphBuilder, logits: str, classes: int) -> None:
