@@ -293,7 +293,7 @@ def test_tensorrt_rtx_compiles_it(tiny_source: Source, lrn: str, precision: Redu
 @pytest.mark.slow
 @both
 def test_the_full_size_network(precision: Reduced) -> None:
-    source = random_source(NetworkRecipe())
+    source = random_source(NetworkRecipe(), side=256)
     wide, pictures = onnx_model([source.numbers()], ExportOptions()), random_pictures(2, 256)
     model = as_stored(cast_model(wide, precision))
     assert np.abs(answer(model, pictures) - answer(wide, pictures)).max() < TOLERANCE[precision]
