@@ -16,7 +16,10 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: list[onnx.TensorProto] = []
+        # Bodies of operators of other domains: those that the model keeps, and those of operators that some library
+        # computes, which say no more than the shape of the output and are dropped after shape inference.
         self.functions: dict[str, onnx.FunctionProto] = {}
+        self.shapes: dict[str, onnx.FunctionProto] = {}
         # Domains beside ONNX's own whose operators the nodes use.
         self.domains: set[str] = set()
 
@@ -34,3 +37,8 @@ class GraphBuilder:
         output = output or name
         self.nodes.append(helper.make_node(operator, inputs, [output], name=name, **attributes))
         return output
+
+    def split(self, x: str, name: str, outputs: list[str], axis: int) -> list[str]:
+        """Append a Split of `x` into equal parts along `axis`, one for each name in `outputs`, and return those."""
+        self.nodes.append(helper.make_node("Split", [x], outputs, name=name, axis=axis, num_outputs=len(outputs)))
+        return outputs
