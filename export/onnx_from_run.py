@@ -13,7 +13,8 @@ from onnx import helper
 from alexnet import __version__
 from alexnet.architecture import layer_table
 from alexnet.errors import InputError, ParityError
-from alexnet.export.graph import GraphSource, onnx_model
+from alexnet.export.graph import onnx_model
+from alexnet.export.layers import GraphSource
 from alexnet.export.options import ExportOptions
 from alexnet.export.proof import prove
 from alexnet.files import atomic_write
