@@ -19,6 +19,7 @@ from alexnet.export.options import ExportOptions
 from alexnet.export.proof import prove
 from alexnet.files import atomic_write
 from alexnet.metadata import ModelMetadata
+from alexnet.ops import write_ops_library
 from alexnet.parity import TOLERANCE, Comparison, ParityPack, parity_pack_beside
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 from alexnet.recipe import Recipe
@@ -135,6 +136,7 @@ def export_onnx(
     helper.set_model_props(model, metadata.to_properties())
     pack = parity_pack_beside(out)
     with atomic_write(out) as file:
+        write_ops_library(model, out.parent)
         file.write(model.SerializeToString())
         # The model is on disk and has only to be renamed: a full disk cannot leave a new pack beside an old model.
         file.flush()

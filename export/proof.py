@@ -10,6 +10,7 @@ import onnx
 
 from alexnet.errors import ParityError, missing_package
 from alexnet.metadata import INPUT, OUTPUT
+from alexnet.ops import register
 from alexnet.parity import Comparison, compare
 
 Pixels = npt.NDArray[np.uint8]
@@ -33,7 +34,9 @@ def prove(model: onnx.ModelProto, pictures: Pixels, expected: Floats, names: lis
         import onnxruntime
     except ImportError:
         raise missing_package("onnxruntime", "cpu", "the proof of parity") from None
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    register(options, model)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     number = len(names)
     results = []
     sizes = sorted({min(size, number) for size in (*BATCHES, LARGEST)})

@@ -15,8 +15,11 @@ from typing import Any
 import onnx
 
 from alexnet.errors import MissingPackageError
+from alexnet.files import sha256_of, write_bytes
 
 DOMAIN, OPERATOR, VERSION = "alexnet", "ResponseNorm", 1
+# The property of a model that was proven with the library: the digest of the library's bytes.
+DIGEST = "alexnet_ops_sha256"
 LIBRARY = Path(__file__).with_name("alexnet_ops.so")
 
 
@@ -43,3 +46,16 @@ def register(options: Any, model: onnx.ModelProto) -> None:
     """
     if needs_ops(model):
         options.register_custom_ops_library(str(ops_library()))
+
+
+def write_ops_library(model: onnx.ModelProto, folder: Path) -> Path | None:
+    """Copy the library that `model` needs into `folder`, note its digest in the model, and return its path.
+
+    The copy serves programs without this package, such as C++ ones; None, with nothing written, when none is needed.
+    """
+    if not needs_ops(model):
+        return None
+    library, copy = ops_library(), folder / LIBRARY.name
+    write_bytes(copy, library.read_bytes())
+    model.metadata_props.add(key=DIGEST, value=sha256_of(copy))
+    return copy
