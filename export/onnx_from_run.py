@@ -89,9 +89,9 @@ def export_onnx(
         pack.save(parity_pack_beside(staged))
         report = proof_report(out.name, metadata, model, proof)
         write_bytes(report_beside(staged), report.encode())
-        ordered = [*(file for file in (library, weights) if file), report_beside(staged), parity_pack_beside(staged), staged]
+        beside = (library, weights, report_beside(staged), parity_pack_beside(staged))
         total = staged.stat().st_size + (weights.stat().st_size if weights else 0)
-        publish(ordered, out.parent)
+        publish([*(file for file in beside if file), staged], out.parent)
     placed = out.with_name(weights.name) if weights else None
     remove_older_weights(out, placed)
     return Exported(out, parity_pack_beside(out), report_beside(out), placed, proof, len(model.graph.node), total)
