@@ -11,6 +11,7 @@ import numpy.typing as npt
 from onnx import helper
 
 from alexnet.errors import InputError
+from alexnet.export.cast import cast_model
 from alexnet.export.expectation import expected_pack, metadata_of
 from alexnet.export.graph import check_together, onnx_model
 from alexnet.export.onnx_files import (
@@ -76,6 +77,8 @@ def export_onnx(
     say(f"asking the training model for its answers to {len(names)} pictures")
     pack = expected_pack(sources, pictures, names, options)
     model = onnx_model(numbers, options)
+    if options.precision != "fp32":
+        model = cast_model(model, options.precision)
     size = weight_bytes(model)
     with staging(out) as folder:
         staged = folder / out.name
