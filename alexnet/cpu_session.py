@@ -9,6 +9,7 @@ import onnx
 
 from alexnet.bfloat16 import as_stored
 from alexnet.errors import ModelError, missing_package
+from alexnet.ops import register
 
 # ONNX Runtime's own option: where the files are that a model's external data name.
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -26,6 +27,7 @@ def cpu_session(model: onnx.ModelProto, folder: Path | None = None) -> Any:
         raise missing_package("onnxruntime", "cpu", "the proof of parity") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    register(options, model)
     if folder is not None:
         options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder.resolve()))
     try:

@@ -27,6 +27,7 @@ from alexnet.export.proof import Proof, prove
 from alexnet.export.proof_report import proof_report
 from alexnet.export.source import Source
 from alexnet.files import write_bytes
+from alexnet.ops import write_ops_library
 from alexnet.parity import parity_pack_beside, report_beside
 
 Pixels = npt.NDArray[np.uint8]
@@ -86,13 +87,14 @@ def export_onnx(
         proof = prove(model, metadata, pack, staged)
         metadata = replace(metadata, parity=proof.to_values())
         helper.set_model_props(model, metadata.to_properties())
+        library = write_ops_library(model, folder)
         write_model(model, staged, external=False)
         pack.save(parity_pack_beside(staged))
         report = proof_report(out.name, metadata, model, proof)
         write_bytes(report_beside(staged), report.encode())
-        ordered = [*([weights] if weights else []), report_beside(staged), parity_pack_beside(staged), staged]
+        beside = (library, weights, report_beside(staged), parity_pack_beside(staged))
         total = staged.stat().st_size + (weights.stat().st_size if weights else 0)
-        publish(ordered, out.parent)
+        publish([*(file for file in beside if file), staged], out.parent)
     placed = out.with_name(weights.name) if weights else None
     remove_older_weights(out, placed)
     return Exported(out, parity_pack_beside(out), report_beside(out), placed, proof, len(model.graph.node), total)
