@@ -20,6 +20,7 @@ from alexnet.export.cast import TYPES, Reduced, cast_model
 from alexnet.export.expectation import expected_pack, metadata_of
 from alexnet.export.graph import onnx_model
 from alexnet.export.lrn import response_norm
+from alexnet.export.onnx_from_run import export_onnx
 from alexnet.export.options import ExportOptions, Lowering
 from alexnet.export.proof import prove
 from alexnet.export.source import Source
@@ -327,3 +328,15 @@ def test_the_full_size_network(precision: Reduced) -> None:
     wide, pictures = onnx_model([source.numbers()], ExportOptions()), random_pictures(2, 256)
     model = as_stored(cast_model(wide, precision))
     assert np.abs(answer(model, pictures) - answer(wide, pictures)).max() < TOLERANCE[precision]
+
+
+@both
+@pytest.mark.parametrize("external", [False, True])
+def test_an_export_is_of_the_precision_and_proven(
+    tiny_source: Source, pictures: Pixels, tmp_path: Path, external: bool, precision: Reduced
+) -> None:
+    options = ExportOptions(precision=precision, external=external)
+    exported = export_onnx([tiny_source], pictures, [str(place) for place in range(9)], tmp_path / "m.onnx", options)
+    assert exported.proof.tolerance == TOLERANCE[precision]
+    assert 0 < exported.proof.comparison.largest < TOLERANCE[precision]
+    assert element_types(onnx.load(exported.model))["fc6.weight"] == TYPES[precision]
