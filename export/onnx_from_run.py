@@ -90,7 +90,7 @@ def pictures_for_proof(run: Run, folder: Path | None) -> tuple[Pixels, list[str]
         samples = load_samples(run)
         return samples.pictures, samples.names
     files = list(find_pictures([folder]))
-    preprocessing = Preprocessing(run.recipe().data.picture)
+    preprocessing = Preprocessing.of(run.recipe().data)
     names = [file.relative_to(folder).as_posix() if folder.is_dir() else file.name for file in files]
     return np.stack([load_picture(file, preprocessing) for file in files]), names
 
@@ -118,7 +118,7 @@ def export_onnx(
     metadata = ModelMetadata(
         name=source.recipe.name,
         labels=source.labels,
-        preprocessing=Preprocessing(source.mean.shape[0]),
+        preprocessing=Preprocessing.of(source.recipe.data),
         crop=source.network.architecture.crop,
         crops=10 if options.crops == "ten" else 1,
         input=options.input,
