@@ -206,7 +206,7 @@ def _weights(weighted: list[CaffeLayer], where: str) -> tuple[dict[str, Floats],
             ("weight", "bias"), layer.blobs, (4 if name in CONVOLUTIONS else 2, 1), strict=True
         ):
             weights[f"{name}.{kind}"] = _without_ones(blob, axes)
-            names[f"{name}.{kind}"] = f"{layer.name}'s {'weights' if kind == 'weight' else 'biases'}"
+            names[f"{name}.{kind}"] = f"{layer.name} ({'weights' if kind == 'weight' else 'biases'})"
     return weights, names
 
 

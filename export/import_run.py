@@ -97,7 +97,9 @@ def import_weights(
         Statistics(net.mean, none, none[0], np.eye(3, dtype=np.float32)).save(run.statistics_path)
         if samples is not None:
             save_samples(run, samples)
-        tensors = {f"weights.{name}": torch.from_numpy(value) for name, value in net.weights.items()}
+        # Arrays that are views of the file's bytes are copied: torch wants to be able to write.
+        arrays = {name: np.require(value, requirements="W") for name, value in net.weights.items()}
+        tensors = {f"weights.{name}": torch.from_numpy(value) for name, value in arrays.items()}
         save_checkpoint(run, Checkpoint(TrainingState(learning_rate=recipe.sgd.learning_rate), tensors))
     return Imported(Run(out), recipe, len(samples.names) if samples is not None else 0)
 

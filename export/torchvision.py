@@ -8,6 +8,7 @@ deviations become part of conv1's weights, which is the same also at the borders
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ def _from_pickle(path: Path) -> dict[str, Tensor]:
     _refuse_compressed(path)
     try:
         # Only the names that tensors are made of are looked up: nothing that the file names is called.
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Damaged files make it raise nearly anything: UnpicklingError, EOFError, RuntimeError, KeyError, ...
         reason = " ".join(str(error).split()).split(". ")[0][:200]
