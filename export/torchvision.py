@@ -8,6 +8,7 @@ deviations become part of conv1's weights, which is the same also at the borders
 from __future__ import annotations
 
 import json
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -37,6 +38,10 @@ SIDE, CROP = 256, 224
 COLOUR_MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 DROPOUT = 0.5
+HINT = (
+    "where you trust it, write its state dict with safetensors.torch.save_file(model.state_dict(), "
+    "'alexnet.safetensors') and import that"
+)
 NAMES = {
     layer: f"{part}.{place}"
     for layer, (part, place) in zip(
@@ -137,17 +142,16 @@ def _from_pickle(path: Path) -> dict[str, Tensor]:
             found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Damaged files make it raise nearly anything: UnpicklingError, EOFError, RuntimeError, KeyError, ...
-        reason = " ".join(str(error).split()).split(". ")[0][:200]
+        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+            raise ModelError(
+                f"{path} is a pickle that asks for {asked[1]}, not for tensors alone, and none of it was run; {HINT}"
+            ) from None
         raise ModelError(
-            f"{path} is truncated, or a pickle that holds more than tensors, and none of it was run "
-            f"({type(error).__name__}: {reason}); where you trust it, write its state dict with "
-            "safetensors.torch.save_file(model.state_dict(), 'alexnet.safetensors') and import that"
+            f"{path} is truncated or damaged, or holds more than tensors, and none of it was run "
+            f"({type(error).__name__}); download it again, or {HINT}"
         ) from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ModelError(
-            f"{path} holds {_described(found)}, expected a state dict of tensors; "
-            "write it with safetensors.torch.save_file(model.state_dict(), 'alexnet.safetensors') and import that"
-        )
+        raise ModelError(f"{path} holds {_described(found)}, expected a state dict of tensors; {HINT}")
     return {str(name): value for name, value in found.items()}
 
 
@@ -158,14 +162,18 @@ def _described(found: Any) -> str:
 
 
 def _refuse_compressed(path: Path) -> None:
-    """Refuse a zip archive whose entries unpack to more than the file: torch.save stores them as they are."""
-    if not zipfile.is_zipfile(path):
-        return
+    """Refuse a zip archive whose entries unpack to more than the file: torch.save stores them as they are.
+
+    One without its directory, which stands last, is truncated, and refused here as well.
+    """
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ModelError(f"{path} is a damaged archive ({error}); download it again") from None
+        raise ModelError(f"{path} is a truncated or damaged archive ({error}); download it again") from None
     if unpacked > path.stat().st_size:
         raise ModelError(
             f"{path} unpacks to {unpacked:,} bytes, more than it has; torch.save does not compress: download it again"

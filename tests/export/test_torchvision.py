@@ -143,6 +143,7 @@ def test_a_pickle_that_calls_something_is_refused_unexecuted(tmp_path: Path, run
     result = run_cli("import", path, tmp_path / "run")
     assert (result.exit_code, "none of it was run" in result.output) == (5, True), result.output
     assert "safetensors.torch.save_file" in result.output
+    assert f"asks for {os.mkdir.__module__}.mkdir" in result.output
     assert len(result.output.splitlines()) == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["bomb.pth"]
     with path.open("rb") as file:
