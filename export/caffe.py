@@ -23,12 +23,11 @@ from alexnet.export.foreign import (
     ForeignNet,
     Kind,
     check_shapes,
-    file_names,
     fold_dropout,
+    origin_of,
     widths,
 )
-from alexnet.files import sha256_of
-from alexnet.recipe import DataRecipe, NetworkRecipe, OriginRecipe, SgdRecipe
+from alexnet.recipe import DataRecipe, NetworkRecipe, SgdRecipe
 
 SIDE, CROP = 256, 227
 # The published train_val.prototxt of both nets.
@@ -98,13 +97,7 @@ def read_caffe(path: Path, kind: Kind | None, mean: Path | None) -> ForeignNet:
         SgdRecipe(bias_rate=2.0, decay_biases=False),
         weights,
         _mean(mean),
-        OriginRecipe(
-            kind=kind,
-            **file_names(path, sha256_of(path), mean, sha256_of(mean) if mean else ""),
-            channels="BGR",
-            folded=tuple(folded),
-            differs=tuple(differs),
-        ),
+        origin_of(kind, path, mean, "BGR", folded, differs),
     )
 
 

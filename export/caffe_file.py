@@ -117,7 +117,8 @@ def _layer(layer: Any, kind: str, path: Path) -> CaffeLayer:
         oddity = "not max pooling" if layer.pooling_param.pool or layer.pooling_param.global_pooling else ""
     elif kind == "LRN" and layer.HasField("lrn_param"):
         settings = layer.lrn_param
-        lrn = (int(settings.local_size), *(_decimal(x) for x in (settings.alpha, settings.beta, settings.k)))
+        alpha, beta, k = (_decimal(value) for value in (settings.alpha, settings.beta, settings.k))
+        lrn = int(settings.local_size), alpha, beta, k
         oddity = "normalisation within maps" if settings.norm_region else ""
     elif kind == "Dropout":
         dropout = _decimal(layer.dropout_param.dropout_ratio)
@@ -135,7 +136,7 @@ def _decimal(value: float) -> float:
 
 def _window(settings: Any, where: str) -> Spatial:
     """Return a square window from `kernel_size`, `stride` and `pad`, or from their `_h` and `_w`; ModelError if not."""
-    found = []
+    found: list[int] = []
     for name, short, default in (("kernel_size", "kernel", 0), ("stride", "stride", 1), ("pad", "pad", 0)):
         values = {int(value) for value in getattr(settings, name)}
         sides = {getattr(settings, f"{short}_{side}") for side in "hw" if settings.HasField(f"{short}_{side}")}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from alexnet.architecture import Conv, layer_table
 from alexnet.errors import ModelError, RecipeError
+from alexnet.files import sha256_of
 from alexnet.recipe import DataRecipe, NetworkRecipe, OriginRecipe, SgdRecipe
 
 Floats = npt.NDArray[np.float32]
@@ -87,7 +88,17 @@ def fold_dropout(weights: dict[str, Floats], rate: float) -> str:
     return f"1 / (1 - {rate:g}) of inverted dropout in fc7 and fc8, which the paper's dropout takes back at test time"
 
 
-def file_names(path: Path, digest: str, mean: Path | None, mean_digest: str) -> dict[str, str]:
-    """Return the fields of an OriginRecipe that name its files, without their folders."""
-    named = {"weights": path.name, "weights_sha256": digest}
-    return named if mean is None else {**named, "mean": mean.name, "mean_sha256": mean_digest}
+def origin_of(
+    kind: Kind, weights: Path, mean: Path | None, channels: Literal["RGB", "BGR"], folded: list[str], differs: list[str]
+) -> OriginRecipe:
+    """Return what a run says of its origin: the files by name and digest, without their folders, and words."""
+    return OriginRecipe(
+        kind=kind,
+        weights=weights.name,
+        weights_sha256=sha256_of(weights),
+        mean=mean.name if mean else "",
+        mean_sha256=sha256_of(mean) if mean else "",
+        channels=channels,
+        folded=tuple(folded),
+        differs=tuple(differs),
+    )

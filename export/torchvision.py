@@ -21,17 +21,15 @@ from torch import Tensor
 
 from alexnet.errors import ModelError
 from alexnet.export.foreign import (
-    CONVOLUTIONS,
     LAYERS,
     Floats,
     ForeignNet,
     check_shapes,
-    file_names,
     fold_dropout,
+    origin_of,
     widths,
 )
-from alexnet.files import sha256_of
-from alexnet.recipe import DataRecipe, NetworkRecipe, OriginRecipe, SgdRecipe
+from alexnet.recipe import DataRecipe, NetworkRecipe, SgdRecipe
 
 SIDE, CROP = 256, 224
 # Of torchvision's ImageClassification preset, RGB, in units of 255.
@@ -76,7 +74,7 @@ def read_torchvision(path: Path) -> ForeignNet:
         crop=CROP,
         kernels=kernels,
         hidden=hidden,
-        sees=("both",) * len(CONVOLUTIONS),
+        sees=("both", "both", "both", "both", "both"),
         steps=(("relu", "pool"), ("relu", "pool"), ("relu",), ("relu",), ("relu", "pool")),
         conv1_padding="both",
         dropout=DROPOUT,
@@ -85,28 +83,22 @@ def read_torchvision(path: Path) -> ForeignNet:
     scale = np.array(DEVIATION, dtype=np.float64).reshape(1, 3, 1, 1) * 255
     weights["conv1.weight"] = (weights["conv1.weight"] / scale).astype(np.float32)
     mean = (np.array(COLOUR_MEAN) * 255).astype(np.float32)
-    folded = (
+    folded = [
         "1 / 255 and 1 / deviation of each colour (0.229, 0.224, 0.225) in conv1",
         fold_dropout(weights, DROPOUT),
-    )
-    differs = (
+    ]
+    differs = [
         "torchvision resizes the whole picture and takes the centre crop, here the part that is kept is resized by the "
         "same filter, and ten crops are averaged",
         "in training, dropout stood before fc6 and fc7; the recipe's stands after them",
-    )
+    ]
     return ForeignNet(
         network,
         DataRecipe(picture=SIDE, mean="channel"),
         SgdRecipe(),
         weights,
         np.tile(mean, (SIDE, SIDE, 1)),
-        OriginRecipe(
-            kind="torchvision",
-            **file_names(path, sha256_of(path), None, ""),
-            channels="RGB",
-            folded=folded,
-            differs=differs,
-        ),
+        origin_of("torchvision", path, None, "RGB", folded, differs),
     )
 
 

@@ -17,6 +17,7 @@ from alexnet.export.onnx_from_run import source_from_run
 from alexnet.metadata import ModelMetadata
 from alexnet.run import Run
 from alexnet.train.evaluate import ten_crop_probabilities
+from alexnet.train.samples import load_samples
 from tests.export import caffe_nets as nets
 
 Cli = Callable[..., Result]
@@ -55,6 +56,7 @@ def test_an_imported_run_answers_as_caffe_does_and_exports(folder: Path, run_cli
     assert 0.3 < expected.max() < 0.99
     assert np.abs(expected[0] - expected[1]).max() > 0.01
     source = source_from_run(Run(folder / "run"))
+    assert np.array_equal(load_samples(Run(folder / "run")).pictures, pictures)
     found = ten_crop_probabilities(source.network, pictures, source.mean)
     assert np.abs(found - expected).max() < 1e-5
 
