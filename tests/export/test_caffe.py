@@ -13,7 +13,7 @@ from PIL import Image
 from alexnet.errors import InputError, ModelError
 from alexnet.export.caffe import read_caffe
 from alexnet.export.import_run import import_weights
-from alexnet.export.onnx_from_run import source_from_run
+from alexnet.export.source import source_from_run
 from alexnet.metadata import ModelMetadata
 from alexnet.run import Run
 from alexnet.train.evaluate import ten_crop_probabilities

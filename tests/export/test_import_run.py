@@ -134,3 +134,15 @@ def test_a_failure_while_writing_leaves_nothing(weights: Path, tmp_path: Path, m
     with pytest.raises(import_run.InputError, match="No space left on device"):
         import_weights(weights, tmp_path / "run", kind=None, mean=None, labels=None, pictures=None)
     assert [entry.name for entry in tmp_path.iterdir()] == ["net.caffemodel"]
+
+
+def test_an_ensemble_of_nets_that_see_other_pictures_is_refused(weights: Path, run_cli: Cli, tmp_path: Path) -> None:
+    run_cli("import", weights, tmp_path / "warped")
+    run_cli("import", weights, tmp_path / "cropped")
+    recipe = tmp_path / "cropped" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('resize = "warp"', 'resize = "shorter"'))
+    nets.photographs(tmp_path / "photos")
+    options = ("--onnx", tmp_path / "model.onnx", "--pictures", tmp_path / "photos")
+    result = run_cli("export", tmp_path / "warped", tmp_path / "cropped", *options)
+    assert (result.exit_code, "must see the same pictures" in result.output) == (5, True), result.output
+    assert not (tmp_path / "model.onnx").exists()

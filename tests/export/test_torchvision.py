@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from alexnet.errors import InputError, ModelError
 from alexnet.export.import_run import import_weights, read_foreign
-from alexnet.export.onnx_from_run import source_from_run
+from alexnet.export.source import source_from_run
 from alexnet.export.torchvision import read_torchvision
 from alexnet.pictures import Preprocessing, load_picture
 from alexnet.run import Run
