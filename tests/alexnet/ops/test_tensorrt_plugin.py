@@ -1,4 +1,4 @@
-"""What of the TensorRT plugin can be tried without a GPU: its fields, shapes and types, and the kernel's compilation."""
+"""What of the TensorRT plugin can be tried without a GPU: fields, shapes and types, and that its kernel compiles."""
 
 from __future__ import annotations
 
