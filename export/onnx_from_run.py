@@ -92,16 +92,7 @@ def export_onnx(
         pack.save(parity_pack_beside(staged))
         report = proof_report(out.name, metadata, model, proof)
         write_bytes(report_beside(staged), report.encode())
-<<<<<<< HEAD
-        ordered = [
-            *(file for file in (library, weights) if file),
-            report_beside(staged),
-            parity_pack_beside(staged),
-            staged,
-        ]
-=======
         beside = (library, weights, report_beside(staged), parity_pack_beside(staged))
->>>>>>> main
         total = staged.stat().st_size + (weights.stat().st_size if weights else 0)
         publish([*(file for file in beside if file), staged], out.parent)
     placed = out.with_name(weights.name) if weights else None
