@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, inliner
+from onnx import TensorProto, helper
 
 from alexnet import ops
 from alexnet.architecture import MapNorm, ResponseNorm
@@ -195,7 +195,9 @@ def test_openvino_runs_the_function_once_it_is_inlined() -> None:
     x = np.random.default_rng(5).normal(0, 100, (2, 16, 5, 5)).astype(np.float32)
     expected = formula(x.astype(np.float64), ResponseNorm(), 2)
     model = lowered(ResponseNorm(), x.shape, 2, "function")
-    assert np.abs(openvino(inliner.inline_local_functions(model), x) - expected).max() < 1e-4
+    assert np.abs(openvino(ops.inlined(model), x) - expected).max() < 1e-4
+    assert {node.op_type for node in ops.inlined(model).graph.node} >= {"Conv", "Div"}
+    assert ops.inlined(bare := lowered(ResponseNorm(), x.shape, 2, "plugin")) is bare
     with pytest.raises(Exception, match=r"No conversion rule found for operations: alexnet\.ResponseNorm"):
         openvino(model, x)
 
