@@ -16,6 +16,7 @@ import numpy as np
 
 from alexnet.errors import DeviceError, SidecarError, missing_package
 from alexnet.gpu import Gpu, GpuSearch, find_gpus
+from alexnet.ops.tensorrt_plugin import register_plugin
 from alexnet.runtime.backends import Backend, Floats, Pixels
 from alexnet.runtime.cuda import Stream
 from alexnet.sidecar import Sidecar
@@ -109,6 +110,8 @@ class TensorRTEngine:
         self.log = tensorrt_log(trt)
         self.runtime: Any = trt.Runtime(self.log)
         self.runtime.engine_host_code_allowed = False
+        if sidecar.metadata.lrn == "plugin":
+            register_plugin(trt)
         self.engine: Any = self.runtime.deserialize_cuda_engine(path.read_bytes())
         if self.engine is None:
             raise DeviceError(
