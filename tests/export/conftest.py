@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,7 +12,11 @@ import torch
 from alexnet.architecture import layer_table
 from alexnet.export.onnx_from_run import Source
 from alexnet.recipe import DataRecipe, NetworkRecipe, Recipe, StartRecipe
+from alexnet.run import Run
+from alexnet.train.checkpoint import Checkpoint, TrainingState, save_checkpoint
+from alexnet.train.data.statistics import Statistics
 from alexnet.train.network import Network
+from alexnet.train.samples import Samples, save_samples
 
 SIDE = 72
 
@@ -40,6 +46,19 @@ def random_pictures(number: int, side: int = SIDE, seed: int = 1) -> npt.NDArray
     coarse = np.random.default_rng(seed).integers(0, 256, (number, 9, 9, 3), dtype=np.uint8)
     place = np.arange(side) * 9 // side
     return coarse[:, place][:, :, place]
+
+
+def write_run(path: Path, source: Source, pictures: npt.NDArray[np.uint8], names: list[str]) -> Path:
+    """Write a run directory as training leaves it, of a random network, with its sample pictures."""
+    run = Run(path)
+    run.begin(source.recipe, source.labels)
+    three = np.eye(3, dtype=np.float32)
+    Statistics(source.mean, three, three[0], three).save(run.statistics_path)
+    save_samples(run, Samples(pictures, names, np.zeros(len(names), dtype=np.int64)))
+    tensors = {f"weights.{name}": value.detach() for name, value in source.network.named_parameters()}
+    tensors |= {f"velocity.{name}": torch.zeros_like(value) for name, value in source.network.named_parameters()}
+    save_checkpoint(run, Checkpoint(TrainingState(epoch=3), tensors))
+    return run.path
 
 
 TINY = NetworkRecipe(width=1 / 16, crop=64, classes=7)

@@ -21,7 +21,7 @@ from alexnet.metadata import ModelMetadata
 from alexnet.parity import ParityPack
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 from alexnet.recipe import NetworkRecipe
-from tests.export.conftest import random_pictures, random_source
+from tests.export.conftest import random_pictures, random_source, write_run
 from tests.export.faults import FAULTS
 
 Cli = Callable[..., Result]
@@ -32,7 +32,11 @@ NAMES = [f"picture {place}" for place in range(9)]
 def test_model_and_pack_are_written_with_their_metadata(tmp_path: Path, tiny_source: Source, pictures: Pixels) -> None:
     exported = export_onnx(tiny_source, pictures, NAMES, tmp_path / "model.onnx")
     assert exported.comparison.largest < 1e-5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.parity.safetensors", "model.proof.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "model.onnx",
+        "model.parity.safetensors",
+        "model.proof.md",
+    ]
     model = onnx.load(tmp_path / "model.onnx")
     metadata = ModelMetadata.from_properties({entry.key: entry.value for entry in model.metadata_props}, "model.onnx")
     assert metadata.labels == tiny_source.labels
@@ -98,20 +102,7 @@ def test_the_full_net_on_real_photographs(tmp_path: Path, photos: Path) -> None:
 @pytest.fixture
 def tiny_run(tmp_path: Path, tiny_source: Source, pictures: Pixels) -> Path:
     """A run directory as training leaves it, of the small random network."""
-    from alexnet.run import Run
-    from alexnet.train.checkpoint import Checkpoint, TrainingState, save_checkpoint
-    from alexnet.train.data.statistics import Statistics
-    from alexnet.train.samples import Samples, save_samples
-
-    run = Run(tmp_path / "runs" / "random-001")
-    run.begin(tiny_source.recipe, tiny_source.labels)
-    three = np.eye(3, dtype=np.float32)
-    Statistics(tiny_source.mean, three, three[0], three).save(run.statistics_path)
-    save_samples(run, Samples(pictures, NAMES, np.zeros(9, dtype=np.int64)))
-    tensors = {f"weights.{name}": value.detach() for name, value in tiny_source.network.named_parameters()}
-    tensors |= {f"velocity.{name}": torch.zeros_like(value) for name, value in tiny_source.network.named_parameters()}
-    save_checkpoint(run, Checkpoint(TrainingState(epoch=3), tensors))
-    return run.path
+    return write_run(tmp_path / "runs" / "random-001", tiny_source, pictures, NAMES)
 
 
 def test_the_command_takes_the_newest_run_and_prints_the_figures(

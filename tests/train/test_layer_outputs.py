@@ -23,10 +23,8 @@ CROP = np.random.default_rng(0).normal(0, 60, (3, 64, 64)).astype(np.float32)
 
 def test_every_layer_but_dropout_is_there_in_its_order() -> None:
     found = layer_outputs(network(), CROP)
-    assert list(found) == (
-        "crops conv1 relu1 lrn1 pool1 conv2 relu2 lrn2 pool2 conv3 relu3 conv4 relu4 conv5 relu5 pool5 "
-        "fc6 relu6 fc7 relu7 fc8"
-    ).split()
+    expected = "crops conv1 relu1 lrn1 pool1 conv2 relu2 lrn2 pool2 conv3 relu3 conv4 relu4 conv5 relu5 pool5"
+    assert " ".join(found) == f"{expected} fc6 relu6 fc7 relu7 fc8"
     assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
     assert (found["conv1"].shape, found["pool1"].shape, found["fc8"].shape) == ((6, 15, 15), (6, 7, 7), (7,))
     assert np.array_equal(found["crops"], CROP)
