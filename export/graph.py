@@ -7,108 +7,105 @@ not the dozen nodes of a tracer. The proof (`alexnet.export.proof`) holds the gr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
 from alexnet import __version__
-from alexnet.architecture import Architecture, Conv, Dropout, Full, MapNorm, Pool, Relu, ResponseNorm, Row, named_steps
+from alexnet.architecture import Dropout, Full, named_steps
+from alexnet.errors import ModelError
 from alexnet.export.builder import GraphBuilder
-from alexnet.export.lrn import map_norm, response_norm
+from alexnet.export.layers import GraphSource, linear_part, step_node
+from alexnet.export.onnx_files import infer_shapes
 from alexnet.export.options import ExportOptions
-from alexnet.export.ten_crops import average_of_crops, crops_from_pictures
+from alexnet.export.stem import shared_stem, stem_refusal
+from alexnet.export.ten_crops import (
+    average_of_networks,
+    crops_from_planes,
+    planes_from_pictures,
+    probabilities_of_crops,
+    subtract_mean,
+)
 from alexnet.metadata import INPUT, OUTPUT
-
-Floats = npt.NDArray[np.float32]
-Weights = Mapping[str, Floats]
 
 # The IR version of ONNX 1.16, which every runtime of the last years reads; none of its successors is needed.
 IR_VERSION = 10
 
 
-@dataclass(frozen=True)
-class GraphSource:
-    """One network as numbers, free of torch: its layer table, weights, mean and divisor.
-
-    `weights` are the torch module's parameters by name (`conv1.weight` [O, I, k, k], `fc6.weight` [out, in]);
-    `mean` is float32 [S, S, 3], and `divisor` what the centred pixels are divided by.
-    """
-
-    architecture: Architecture
-    weights: Weights
-    mean: Floats
-    divisor: float = 1.0
-
-
 def onnx_model(sources: Sequence[GraphSource], options: ExportOptions) -> onnx.ModelProto:
-    """Return the model of one network: `pictures` in, `probabilities` float [N, classes] out.
+    """Return the model of one network, or of several that answer with the mean of their probabilities (Table 2).
 
-    The factors of the paper's dropout, and the divisor of the centred pixels, are folded into the weights that follow.
+    `pictures` in, `probabilities` float [N, classes] out, in the form that `options` say. The names of each of
+    several networks' nodes have the prefix net1/, net2/, ... The factors of the paper's dropout, and the divisor of
+    the centred pixels, are folded into the weights that follow. Raises ModelError when the networks take or give
+    different things, or the shared stem is asked for and cannot be had.
     """
-    (source,) = sources
+    check_together(sources, options)
     graph = GraphBuilder()
-    x = crops_from_pictures(graph, source.mean, source.architecture.crop)
-    logits = network_logits(graph, x, source, options)
-    average_of_crops(graph, logits, source.architecture.classes)
-    return _model(graph, source.mean.shape[0], source.architecture.classes, options.opset)
+    planes = planes_from_pictures(graph, options.input)
+    lone = len(sources) == 1
+    answers = []
+    for number, source in enumerate(sources, start=1):
+        with graph.prefixed("" if lone else f"net{number}/"):
+            logits = network_logits(graph, subtract_mean(graph, planes, source.mean), source, options)
+            classes = source.architecture.classes
+            answers.append(probabilities_of_crops(graph, logits, classes, options.crops, OUTPUT if lone else None))
+    if not lone:
+        average_of_networks(graph, answers)
+    return _model(graph, sources[0].side, sources[0].architecture.classes, options)
 
 
-def network_logits(graph: GraphBuilder, x: str, source: GraphSource, options: ExportOptions) -> str:
-    """Append the layers of a network over crops [M, 3, crop, crop] less the mean; return the logits' name."""
-    kept, flat = 1.0 / source.divisor, False
-    for number, row in enumerate(source.architecture.rows(), start=1):
+def check_together(sources: Sequence[GraphSource], options: ExportOptions) -> None:
+    """Raise ModelError unless the networks take the same pictures, name as many classes and can share a stem."""
+    ends = [(source.side, source.architecture.classes) for source in sources]
+    for side, classes in ends[1:]:
+        if (side, classes) != ends[0]:
+            raise ModelError(
+                f"an ensemble's networks must agree: the first takes pictures of {ends[0][0]} pixels and names "
+                f"{ends[0][1]} classes, another {side} and {classes}; export those that agree"
+            )
+    if options.stem == "shared":
+        if options.crops == "one":
+            raise ModelError("one crop has no other to share its stem with; export with --stem plain or --crops ten")
+        for source in sources:
+            if refusal := stem_refusal(source):
+                raise ModelError(f"the crops cannot share a stem: {refusal}; export with --stem plain")
+
+
+def network_logits(graph: GraphBuilder, planes: str, source: GraphSource, options: ExportOptions) -> str:
+    """Append a network over planes [N, 3, S, S] less the mean; return its logits' name, [M, classes] of M crops."""
+    architecture = source.architecture
+    kept, flat, done = 1.0 / source.divisor, False, 0
+    if options.stem == "shared":
+        x, done = shared_stem(graph, planes, source, options.lrn)
+    else:
+        x = crops_from_planes(graph, planes, source.side, architecture.crop, options.crops)
+    for number, row in enumerate(architecture.rows(), start=1):
         if isinstance(row.layer, Full) and not flat:
             x, flat = graph.node("Flatten", [x], "flatten", axis=1), True
-        x = _layer(graph, x, row, source.weights, kept)
+        first = options.stem == "shared" and number == 1
+        if not first:
+            x = linear_part(graph, x, row, source.weights, kept)
         kept = 1.0
-        for name, step in named_steps(number, row.layer):
-            match step:
-                case Relu():
-                    x = graph.node("Relu", [x], name)
-                case ResponseNorm():
-                    columns = source.architecture.columns
-                    x = response_norm(graph, x, name, step, row.made.channels, columns, options.lrn)
-                case MapNorm():
-                    x = map_norm(graph, x, name, step)
-                case Pool():
-                    window, stride = [step.size] * 2, [step.stride] * 2
-                    x = graph.node("MaxPool", [x], name, kernel_shape=window, strides=stride)
-                case Dropout():
-                    kept *= 1.0 - step.rate
+        for name, step in named_steps(number, row.layer)[done if first else 0 :]:
+            if isinstance(step, Dropout):
+                kept *= 1.0 - step.rate
+            x = step_node(graph, x, name, step, row, architecture.columns, options.lrn)
     return x
 
 
-def _layer(graph: GraphBuilder, x: str, row: Row, weights: Weights, kept: float) -> str:
-    """Append a row's convolution or matrix, its weights times `kept`, what dropout leaves of its inputs."""
-    layer = row.layer
-    matrix = weights[f"{layer.name}.weight"] * np.float32(kept)
-    weight = graph.constant(f"{layer.name}.weight", matrix)
-    bias = graph.constant(f"{layer.name}.bias", weights[f"{layer.name}.bias"])
-    if isinstance(layer, Conv):
-        before, after = layer.pad
-        return graph.node(
-            "Conv",
-            [x, weight, bias],
-            layer.name,
-            kernel_shape=[layer.size] * 2,
-            strides=[layer.stride] * 2,
-            pads=[before, before, after, after],
-            group=row.groups,
-        )
-    return graph.node("Gemm", [x, weight, bias], layer.name, transB=1)
-
-
-def _model(graph: GraphBuilder, side: int, classes: int, opset: int) -> onnx.ModelProto:
-    """Return the nodes as a model with a dynamic batch N, shapes inferred strictly."""
+def _model(graph: GraphBuilder, side: int, classes: int, options: ExportOptions) -> onnx.ModelProto:
+    """Return the nodes as a model, its batch N or the number that is asked for, shapes inferred strictly."""
+    batch = options.batch or "N"
+    kind, shape = TensorProto.UINT8, [batch, side, side, 3]
+    if options.input == "float":
+        kind, shape = TensorProto.FLOAT, [batch, 3, side, side]
     proto = helper.make_graph(
         graph.nodes,
         "alexnet",
-        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", side, side, 3])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", classes])],
+        [helper.make_tensor_value_info(INPUT, kind, shape)],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, classes])],
         graph.initialisers,
     )
     domains = [helper.make_opsetid(domain, 1) for domain in sorted(graph.domains)]
@@ -116,8 +113,8 @@ def _model(graph: GraphBuilder, side: int, classes: int, opset: int) -> onnx.Mod
         proto,
         producer_name="alexnet-toolchain",
         producer_version=__version__,
-        opset_imports=[helper.make_opsetid("", opset), *domains],
+        opset_imports=[helper.make_opsetid("", options.opset), *domains],
         functions=list(graph.functions.values()),
         ir_version=IR_VERSION,
     )
-    return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    return infer_shapes(model)

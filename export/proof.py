@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,17 +54,20 @@ class Proof:
         }
 
 
-def prove(model: onnx.ModelProto, metadata: ModelMetadata, pack: ParityPack) -> Proof:
+def prove(model: onnx.ModelProto, metadata: ModelMetadata, pack: ParityPack, path: Path | None = None) -> Proof:
     """Check the model's form, run it at several batch sizes, and compare answers and layers with the pack's.
 
-    A model of a fixed batch is run at that size only. Raises ParityError when a probability differs by more than the
+    `path` is where the model is on disk, needed when it keeps its weights beside it. A model of a fixed batch is run
+    at that size only. Raises ParityError when a probability differs by more than the
     tolerance of the model's precision, or a layer by more than its own: it says by how much, on which picture, and
     which layer is the first that differs.
     """
-    onnx.checker.check_model(model, full_check=True)
+    # onnx takes a path where a model is too large for its memory form.
+    onnx.checker.check_model(str(path) if path else model, full_check=True)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     tolerance = TOLERANCE[metadata.precision]
-    session = cpu_session(model)
+    folder = path.parent if path else None
+    session = cpu_session(model, folder)
     number = len(pack.names)
     batches, found = {}, pack.probabilities
     sizes = _sizes(metadata.batch, number)
@@ -74,7 +78,7 @@ def prove(model: onnx.ModelProto, metadata: ModelMetadata, pack: ParityPack) -> 
         batches[batch] = compare(pack.probabilities[:seen], found, pack.names[:seen])
     layers = compare_layers(
         pack.layers,
-        layer_outputs_of_model(model, metadata, pack.pictures[0]),
+        layer_outputs_of_model(model, metadata, pack.pictures[0], folder),
         LAYER_TOLERANCE[metadata.precision],
     )
     worst = max(batches.values(), key=lambda result: result.largest)

@@ -82,7 +82,7 @@ class RunSubject:
             import torch
         except ImportError:
             raise missing_package("torch", "train", "comparing a run") from None
-        from alexnet.export.onnx_from_run import source_from_run
+        from alexnet.export.source import source_from_run
 
         self.path = path
         self.run = Run(path)

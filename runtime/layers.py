@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
+from alexnet.external import check_external_data, load_model
 from alexnet.files import sha256_of
 from alexnet.metadata import ModelMetadata
 from alexnet.onnx_layers import layer_outputs_of_model
@@ -50,6 +50,7 @@ def layers_of_file(path: Path, metadata: ModelMetadata, picture: npt.NDArray[np.
 
 
 def _layers_of_onnx(path: Path, metadata: ModelMetadata, picture: npt.NDArray[np.uint8]) -> Mapping[str, Floats]:
-    """Return the layers of an ONNX file, its external data read from beside it."""
-    model = onnx.load(path, load_external_data=False)
+    """Return the layers of an ONNX file; ModelError for external data that may not be opened."""
+    model = load_model(path)
+    check_external_data(model, path)
     return layer_outputs_of_model(model, metadata, picture, path.parent)

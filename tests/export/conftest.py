@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from alexnet.architecture import layer_table
-from alexnet.export.onnx_from_run import Source
+from alexnet.export.source import Source
 from alexnet.recipe import DataRecipe, NetworkRecipe, Recipe, StartRecipe
 from alexnet.run import Run
 from alexnet.train.checkpoint import Checkpoint, TrainingState, save_checkpoint

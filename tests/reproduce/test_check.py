@@ -16,7 +16,8 @@ from onnx import helper
 from PIL import Image
 
 from alexnet.errors import ModelError
-from alexnet.export.onnx_from_run import export_onnx, source_from_run
+from alexnet.export.onnx_from_run import export_onnx
+from alexnet.export.source import source_from_run
 from alexnet.metadata import ModelMetadata
 from alexnet.parity import ParityPack, parity_pack_beside
 from alexnet.reproduce.check import compare_subjects
@@ -35,7 +36,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("check")
     pictures = random_pictures(9)
     run = write_run(root / "run", random_source(TINY), pictures, NAMES)
-    export_onnx(source_from_run(Run(run)), pictures, NAMES, root / "model.onnx")
+    export_onnx([source_from_run(Run(run))], pictures, NAMES, root / "model.onnx")
     return root
 
 
