@@ -99,8 +99,8 @@ def _compare_layers(a: Subject, b: Subject, picture: Pixels) -> tuple[LayerCompa
     expected, found = (side.outputs for side in sides)
     if expected is None or found is None:
         return None, notes
-    tolerance = max(tolerance_of(LAYER_TOLERANCE, subject.precision, subject.path) for subject in (a, b))
-    return compare_layers(expected, found, tolerance), notes
+    limits = [tolerance_of(LAYER_TOLERANCE, subject.precision, subject.path) for subject in (a, b)]
+    return compare_layers(expected, found, max(limits, key=lambda limit: limit.layers)), notes
 
 
 def _check_alike(a: Subject, b: Subject) -> None:

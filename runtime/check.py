@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,8 @@ from alexnet.parity import TOLERANCE, Comparison, ParityPack, compare, parity_pa
 from alexnet.runtime.backends import Backend, open_backend
 from alexnet.runtime.classify import DEFAULT_BATCH
 from alexnet.runtime.layers import layers_of_file
+
+Tolerance = TypeVar("Tolerance")
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def answers(backend: Backend, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np
     )
 
 
-def tolerance_of(table: dict[str, float], precision: str, path: Path) -> float:
+def tolerance_of(table: Mapping[str, Tolerance], precision: str, path: Path) -> Tolerance:
     """Return the tolerance of a precision in one of the tables; ModelError when it is not listed."""
     if precision not in table:
         raise ModelError(f"{path} says its precision is {precision!r}, expected one of {', '.join(table)}")

@@ -21,7 +21,7 @@ def test_the_report_says_what_was_compared_and_how_far_it_is(
     for row in (
         f"| checkpoint, SHA-256 | {tiny_source.checkpoint_sha256} |",
         "| crops | 10 of 64 pixels |",
-        "| crops | 164.7 | 0.00e+00 | 0.00e+00 |",
+        "| crops | 164.7 | 0.00e+00 | 0.00e+00 | 1e-06 |",
     ):
         assert row in text
     batches = [line for line in text.splitlines() if "100.0%" in line]
