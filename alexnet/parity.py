@@ -25,8 +25,11 @@ from alexnet.files import write_bytes
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
-# Largest difference of any probability that passes, by the precision of the arithmetic.
-TOLERANCE = {"fp32": 1e-4}
+# Largest difference of any probability that passes, by the precision of the arithmetic. Measured on a trained
+# quickstart network, 500 held-out pictures and 50 photographs, each rounding as stored: float16 1.5e-3, bfloat16
+# 8.1e-3. The bounds leave a factor of 2.5 to 3.3 for other networks and runtimes. Faults exceed them there: LRN's
+# alpha times 5 differs by 0.59 and more, a mirrored mean by 2.2e-2 to 4.4e-2 (in bfloat16 few pictures may miss it).
+TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "bf16": 2e-2}
 
 
 @dataclass(frozen=True)

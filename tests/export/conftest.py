@@ -48,19 +48,6 @@ def random_pictures(number: int, side: int = SIDE, seed: int = 1) -> npt.NDArray
     return coarse[:, place][:, :, place]
 
 
-def write_run(path: Path, source: Source, pictures: npt.NDArray[np.uint8], names: list[str]) -> Path:
-    """Write a run directory as training leaves it, of a random network, with its sample pictures."""
-    run = Run(path)
-    run.begin(source.recipe, source.labels)
-    three = np.eye(3, dtype=np.float32)
-    Statistics(source.mean, three, three[0], three).save(run.statistics_path)
-    save_samples(run, Samples(pictures, names, np.zeros(len(names), dtype=np.int64)))
-    tensors = {f"weights.{name}": value.detach() for name, value in source.network.named_parameters()}
-    tensors |= {f"velocity.{name}": torch.zeros_like(value) for name, value in source.network.named_parameters()}
-    save_checkpoint(run, Checkpoint(TrainingState(epoch=3), tensors))
-    return run.path
-
-
 TINY = NetworkRecipe(width=1 / 16, crop=64, classes=7)
 
 
@@ -72,3 +59,19 @@ def tiny_source() -> Source:
 @pytest.fixture(scope="session")
 def pictures() -> npt.NDArray[np.uint8]:
     return random_pictures(9)
+
+
+def write_run(path: Path, source: Source, pictures: npt.NDArray[np.uint8] | None = None) -> Path:
+    """Write a run directory as training leaves it and return its path; nine random pictures are its samples."""
+    if pictures is None:
+        pictures = random_pictures(9, source.mean.shape[0])
+    run, three = Run(path), np.eye(3, dtype=np.float32)
+    run.begin(source.recipe, source.labels)
+    Statistics(source.mean, three, three[0], three).save(run.statistics_path)
+    names = [f"picture {place}" for place in range(len(pictures))]
+    save_samples(run, Samples(pictures, names, np.zeros(len(pictures), dtype=np.int64)))
+    named = dict(source.network.named_parameters())
+    tensors = {f"weights.{name}": value.detach() for name, value in named.items()}
+    tensors |= {f"velocity.{name}": torch.zeros_like(value) for name, value in named.items()}
+    save_checkpoint(run, Checkpoint(TrainingState(epoch=3), tensors))
+    return path

@@ -99,8 +99,7 @@ def test_the_full_net_on_real_photographs(tmp_path: Path, photos: Path) -> None:
 
 @pytest.fixture
 def tiny_run(tmp_path: Path, tiny_source: Source, pictures: Pixels) -> Path:
-    """A run directory as training leaves it, of the small random network."""
-    return write_run(tmp_path / "runs" / "random-001", tiny_source, pictures, NAMES)
+    return write_run(tmp_path / "runs" / "random-001", tiny_source, pictures)
 
 
 def test_the_command_takes_the_newest_run_and_prints_the_figures(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,9 +18,10 @@ from PIL import Image
 
 from alexnet.errors import ModelError
 from alexnet.export.onnx_from_run import export_onnx
+from alexnet.export.options import ExportOptions
 from alexnet.export.source import source_from_run
 from alexnet.metadata import ModelMetadata
-from alexnet.parity import ParityPack, parity_pack_beside
+from alexnet.parity import TOLERANCE, ParityPack, parity_pack_beside
 from alexnet.reproduce.check import compare_subjects
 from alexnet.run import Run
 from tests.export.conftest import SIDE, TINY, random_pictures, random_source, write_run
@@ -35,7 +37,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run of a small random network, its model and its pack."""
     root = tmp_path_factory.mktemp("check")
     pictures = random_pictures(9)
-    run = write_run(root / "run", random_source(TINY), pictures, NAMES)
+    run = write_run(root / "run", random_source(TINY), pictures)
     export_onnx([source_from_run(Run(run))], pictures, NAMES, root / "model.onnx")
     return root
 
@@ -112,7 +114,7 @@ def test_two_that_agree_pass_with_all_their_layers(here: Path, run_cli: Cli, pai
 
 
 def test_two_runs_answer_the_samples_and_other_weights_are_said(here: Path, run_cli: Cli) -> None:
-    other = write_run(here / "other", random_source(TINY, seed=3), random_pictures(9), NAMES)
+    other = write_run(here / "other", random_source(TINY, seed=3))
     assert run_cli("check", here / "run", here / "run").exit_code == 0
     result = run_cli("check", here / "run", other, "--layers")
     assert result.exit_code == 6
@@ -133,12 +135,19 @@ def test_pictures_of_a_folder_are_answered_by_both_and_the_worst_is_named(here: 
     assert values["source"] == str(here / "photos")
 
 
-def test_a_run_answers_from_as_many_crops_as_the_model(here: Path) -> None:
-    one = change_metadata(Path(shutil.copy(here / "model.onnx", here / "one.onnx")), crops=1)
-    # The graph still answers ten; only the run's side changes with what the metadata say.
-    assert compare_subjects(here / "run", one).crops == 1
-    assert compare_subjects(here / "run", here / "model.onnx").comparison.largest < 1e-5
-    assert compare_subjects(here / "run", one).comparison.largest > 1e-3
+@pytest.mark.parametrize("switches", [{"crops": "one"}, {"stem": "shared"}, {"precision": "fp16"}])
+def test_every_form_of_export_agrees_with_its_run_and_its_pack(
+    here: Path, run_cli: Cli, switches: dict[str, Any]
+) -> None:
+    options = ExportOptions(**switches)
+    export_onnx([source_from_run(Run(here / "run"))], random_pictures(9), NAMES, here / "other.onnx", options)
+    assert run_cli("check", here / "other.onnx", "--layers").exit_code == 0
+    result = run_cli("check", here / "run", here / "other.onnx", "--layers", "--json")
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert values["crops"] == (1 if options.crops == "one" else 10)
+    assert values["tolerance"] == TOLERANCE[options.precision]
+    assert values["layers"]["lacking"] == (["crops", "conv1", "relu1"] if options.stem == "shared" else [])
 
 
 @pytest.mark.parametrize(
@@ -157,7 +166,7 @@ def test_two_of_other_labels_or_crops_are_refused_and_both_named(
 
 
 def test_two_of_other_preprocessing_are_refused_and_both_named(here: Path) -> None:
-    small = write_run(here / "small", random_source(TINY, side=SIDE - 4), random_pictures(9, SIDE - 4), NAMES)
+    small = write_run(here / "small", random_source(TINY, side=SIDE - 4))
     with pytest.raises(ModelError, match=r"model.onnx prepares pictures by .*, .*small by "):
         compare_subjects(here / "model.onnx", small)
 
