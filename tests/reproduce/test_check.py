@@ -113,6 +113,21 @@ def test_two_that_agree_pass_with_all_their_layers(here: Path, run_cli: Cli, pai
     assert values["largest"] < 1e-5
 
 
+def test_every_layer_of_an_ensemble_is_compared_and_a_fault_in_one_network_located(here: Path, run_cli: Cli) -> None:
+    other = write_run(here / "other", random_source(TINY, seed=3))
+    sources = [source_from_run(Run(path)) for path in (here / "run", other)]
+    export_onnx(sources, random_pictures(9), NAMES, here / "both.onnx")
+    values = json.loads(run_cli("check", here / "both.onnx", "--layers", "--json").stdout)
+    assert (values["ok"], len(values["layers"]["relative"]), values["layers"]["lacking"]) == (True, 42, [])
+
+    def spoil(model: onnx.ModelProto) -> None:
+        (weight,) = (entry for entry in model.graph.initializer if entry.name == "net2/conv3.weight")
+        weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
+
+    result = run_cli("check", tampered(here / "both.onnx", spoil), "--layers")
+    assert (result.exit_code, "the first layer that differs is net2/conv3, by" in result.stderr) == (6, True)
+
+
 def test_two_runs_answer_the_samples_and_other_weights_are_said(here: Path, run_cli: Cli) -> None:
     other = write_run(here / "other", random_source(TINY, seed=3))
     assert run_cli("check", here / "run", here / "run").exit_code == 0
