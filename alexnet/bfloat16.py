@@ -106,9 +106,10 @@ def as_stored(model: onnx.ModelProto) -> onnx.ModelProto:
         for place, name in enumerate(node.input):
             node.input[place] = loaded.get(name, name)
         nodes += _rounding(node, types)
-    del graph.node[:], graph.value_info[:]
+    del graph.node[:]
     graph.node.extend(nodes)
-    for entry in (*graph.input, *graph.output):
+    # The shapes stay: those after an operator without a schema stand nowhere else.
+    for entry in (*graph.input, *graph.output, *graph.value_info):
         if entry.type.tensor_type.elem_type in REDUCED:
             entry.type.tensor_type.elem_type = TensorProto.FLOAT
     return stored

@@ -22,6 +22,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "data": ("alexnet.train.data.commands", "data", "Draw the embedded pictures."),
     "train": ("alexnet.train.commands", "train", "Train a network from a recipe."),
     "convert": ("alexnet.train.commands", "convert", "Split a run's checkpoint by columns, or merge it."),
+    "import": (
+        "alexnet.export.import_commands",
+        "import_command",
+        "Turn weights of Caffe or torchvision into a run.",
+    ),
     "export": ("alexnet.export.commands", "export", "Turn a run into an ONNX model, with proof of parity."),
     "build": (
         "alexnet.export.commands",
@@ -29,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Turn an ONNX model into a TensorRT engine and its sidecar.",
     ),
     "infer": ("alexnet.runtime.commands", "infer", "Classify pictures, ten crops each."),
-    "check": ("alexnet.runtime.commands", "check", "Repeat a model's proof of parity from its parity pack."),
+    "check": ("alexnet.reproduce.commands", "check", "Repeat a model's proof of parity, or compare any two."),
     "evaluate": ("alexnet.reproduce.commands", "evaluate", "Measure top-1 and top-5 error of a run or a model."),
     "doctor": ("alexnet.runtime.commands", "doctor", "Say what is installed here and what each stage needs."),
 }

@@ -13,6 +13,7 @@ from PIL import Image
 
 from alexnet.errors import ModelError
 from alexnet.pictures import Preprocessing, decode_picture, find_pictures, load_picture, square
+from alexnet.recipe import DataRecipe
 
 SIDE = Preprocessing(32)
 
@@ -202,3 +203,13 @@ def test_real_photographs_fill_the_square(photos: Path) -> None:
         picture = load_picture(path, Preprocessing(256))
         assert (picture.shape, picture.dtype) == ((256, 256, 3), np.uint8)
         assert picture.std() > 10
+
+
+def test_a_warped_picture_keeps_its_edges_and_the_rule_is_told() -> None:
+    warped = Preprocessing.of(DataRecipe(picture=32, resize="warp"))
+    wide = Image.fromarray(scene(48, 96))
+    assert np.array_equal(square(wide, warped), np.asarray(wide.resize((32, 32), Image.Resampling.BILINEAR)))
+    assert not np.array_equal(square(wide, warped), square(wide, SIDE))
+    assert Preprocessing.from_values(warped.to_values()) == warped
+    assert warped.to_values() != SIDE.to_values()
+    assert warped.recipe() == DataRecipe(picture=32, resize="warp")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from alexnet.architecture import ResponseNorm
 from alexnet.bfloat16 import as_stored, element_types, from_bfloat16, runnable_on_cpu
-from alexnet.errors import ModelError
+from alexnet.cpu_session import cpu_session
+from alexnet.errors import ModelError, ParityError
 from alexnet.export.builder import GraphBuilder
 from alexnet.export.cast import TYPES, Reduced, cast_model
+from alexnet.export.expectation import expected_pack, metadata_of
 from alexnet.export.graph import onnx_model
 from alexnet.export.lrn import response_norm
-from alexnet.export.onnx_from_run import Source
-from alexnet.export.options import ExportOptions
+from alexnet.export.onnx_from_run import export_onnx
+from alexnet.export.options import ExportOptions, Lowering
+from alexnet.export.proof import prove
+from alexnet.export.source import Source
+from alexnet.ops import LIBRARY
 from alexnet.parity import TOLERANCE
 from alexnet.recipe import NetworkRecipe
 from tests.export.conftest import TINY, random_pictures, random_source
@@ -34,26 +40,6 @@ def answer(model: onnx.ModelProto, pictures: npt.NDArray[np.generic], output: st
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     result: Floats = session.run([output], {"pictures": pictures})[0]
     return result
-
-
-def with_lrn(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
-    """The model with one node for each normalisation: ONNX's own, or one of a domain of which nothing is known."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    nodes = []
-    for node in model.graph.node:
-        if not node.name.startswith("lrn"):
-            nodes.append(node)
-        elif "/" not in node.name:
-            ends, name = ([node.input[0]], [node.output[0]]), node.name
-            if kind == "native":
-                nodes.append(helper.make_node("LRN", *ends, name, size=5, alpha=5e-4, beta=0.75, bias=2.0))
-            else:
-                nodes.append(helper.make_node("ResponseNorm", *ends, name, domain="mine"))
-    del changed.graph.node[:]
-    changed.graph.node.extend(nodes)
-    changed.opset_import.append(helper.make_opsetid("mine", 1))
-    return changed
 
 
 def casts(model: onnx.ModelProto) -> list[str]:
@@ -122,17 +108,48 @@ def test_the_variants_of_2012(precision: Reduced) -> None:
 
 
 @both
-@pytest.mark.parametrize("kind", ["native", "unknown"])
-def test_other_normalisations_stay_float32_between_casts(
-    tiny_source: Source, pictures: Pixels, kind: str, precision: Reduced
-) -> None:
-    wide = with_lrn(onnx_model([tiny_source.numbers()], ExportOptions()), kind)
+def test_onnxs_own_norm_stays_float32_between_casts(tiny_source: Source, pictures: Pixels, precision: Reduced) -> None:
+    wide = onnx_model([tiny_source.numbers()], ExportOptions(lrn="native"))
     model = cast_model(wide, precision)
-    types = element_types(model)
-    assert (types["relu1"], types["lrn1"], types["pool1"]) == (TYPES[precision], TensorProto.FLOAT, TYPES[precision])
-    assert casts(model)[2:6] == ["lrn1/to_float", f"lrn1/to_{precision}", "lrn2/to_float", f"lrn2/to_{precision}"]
-    if kind == "native":
-        assert np.abs(answer(as_stored(model), pictures) - answer(wide, pictures)).max() < TOLERANCE[precision]
+    kinds = element_types(model)
+    for node in model.graph.node:
+        if node.op_type == "LRN":
+            assert kinds[node.input[0]] == kinds[node.output[0]] == TensorProto.FLOAT
+    assert (kinds["relu1"], kinds["pool1"]) == (TYPES[precision], TYPES[precision])
+    each = [f"lrn{n}/column{c}/to_{to}" for n in (1, 2) for to in ("float", precision) for c in (1, 2)]
+    assert casts(model)[2:-1] == each
+    assert np.abs(answer(as_stored(model), pictures) - answer(wide, pictures)).max() < TOLERANCE[precision]
+
+
+@both
+def test_an_operator_without_a_body_stays_float32_between_casts(tiny_source: Source, precision: Reduced) -> None:
+    wide = onnx_model([tiny_source.numbers()], ExportOptions(lrn="plugin"))
+    model = cast_model(wide, precision)
+    kinds = element_types(model)
+    assert (kinds["relu1"], kinds["lrn1"], kinds["pool1"]) == (TYPES[precision], TensorProto.FLOAT, TYPES[precision])
+    assert casts(model)[2:-1] == [f"lrn{n}/to_{to}" for n in (1, 2) for to in ("float", precision)]
+
+
+@both
+@pytest.mark.skipif(not LIBRARY.is_file(), reason="the operator's library is not built: make ops")
+def test_the_library_serves_the_bare_operator(tiny_source: Source, pictures: Pixels, precision: Reduced) -> None:
+    wide = onnx_model([tiny_source.numbers()], ExportOptions(lrn="plugin"))
+    session = cpu_session(cast_model(wide, precision))
+    (found,) = session.run(["probabilities"], {"pictures": pictures})
+    expected = answer(onnx_model([tiny_source.numbers()], ExportOptions()), pictures)
+    assert 0 < np.abs(found - expected).max() < TOLERANCE[precision]
+
+
+@both
+def test_a_norm_with_a_body_is_reduced_as_its_convolution_is(
+    tiny_source: Source, pictures: Pixels, precision: Reduced
+) -> None:
+    numbers = [tiny_source.numbers()]
+    function = cast_model(onnx_model(numbers, ExportOptions(lrn="function")), precision)
+    onnx.checker.check_model(function, full_check=True)
+    conv = cast_model(onnx_model(numbers, ExportOptions()), precision)
+    assert casts(function) == casts(conv)
+    assert np.array_equal(answer(as_stored(function), pictures), answer(as_stored(conv), pictures))
 
 
 @both
@@ -242,39 +259,53 @@ def test_the_float32_model_is_left_as_it_was(tiny_source: Source) -> None:
 
 
 @both
-def test_planted_faults_still_pass_no_tolerance(tiny_source: Source, pictures: Pixels, precision: Reduced) -> None:
-    expected = answer(onnx_model([tiny_source.numbers()], ExportOptions()), pictures)
-    for name, fault in (("lrn1/alpha_root", lambda a: a * 5**0.5), ("mean_image", lambda a: a[:, :, ::-1])):
-        wide = onnx_model([tiny_source.numbers()], ExportOptions())
-        for entry in wide.graph.initializer:
-            if entry.name == name:
-                wrong = np.ascontiguousarray(fault(numpy_helper.to_array(entry)), dtype=np.float32)
-                entry.CopyFrom(numpy_helper.from_array(wrong, name))
-        assert np.abs(answer(as_stored(cast_model(wide, precision)), pictures) - expected).max() > TOLERANCE[precision]
+@pytest.mark.parametrize(
+    ("layer", "weight", "fault"),
+    [
+        ("lrn1", "lrn1/alpha_root", lambda values: values * 5**0.5),
+        ("crops", "mean_image", lambda values: values[:, :, ::-1]),
+    ],
+    ids=["alpha times 5", "mean mirrored"],
+)
+def test_planted_faults_pass_no_proof(
+    tiny_source: Source,
+    pictures: Pixels,
+    precision: Reduced,
+    layer: str,
+    weight: str,
+    fault: Callable[[Floats], Floats],
+) -> None:
+    options = ExportOptions(precision=precision)
+    wide = onnx_model([tiny_source.numbers()], options)
+    pack = expected_pack([tiny_source], pictures, [str(place) for place in range(9)], options)
+    metadata = metadata_of([tiny_source], options)
+    assert prove(cast_model(wide, precision), metadata, pack).layers.first is None
+    for entry in wide.graph.initializer:
+        if entry.name == weight:
+            wrong = np.ascontiguousarray(fault(numpy_helper.to_array(entry)), dtype=np.float32)
+            entry.CopyFrom(numpy_helper.from_array(wrong, weight))
+    with pytest.raises(ParityError, match=f"the first layer that differs is {layer},"):
+        prove(cast_model(wide, precision), metadata, pack)
 
 
 @both
 @pytest.mark.parametrize("lrn", ["conv", "native"])
 def test_openvino_reads_the_file(
-    tiny_source: Source, pictures: Pixels, tmp_path: Path, lrn: str, precision: Reduced
+    tiny_source: Source, pictures: Pixels, tmp_path: Path, lrn: Lowering, precision: Reduced
 ) -> None:
     openvino = pytest.importorskip("openvino", reason="openvino is not installed: extra openvino")
-    wide = onnx_model([tiny_source.numbers()], ExportOptions())
-    model = cast_model(wide if lrn == "conv" else with_lrn(wide, lrn), precision)
+    wide = onnx_model([tiny_source.numbers()], ExportOptions(lrn=lrn))
+    model = cast_model(wide, precision)
     onnx.save(model, tmp_path / "model.onnx")
     (found,) = openvino.Core().compile_model(tmp_path / "model.onnx", "CPU")(pictures).values()
     assert np.abs(found - answer(wide, pictures)).max() < TOLERANCE[precision]
 
 
 @both
-@pytest.mark.parametrize("lrn", ["conv", "native"])
-def test_tensorrt_rtx_compiles_it(tiny_source: Source, lrn: str, precision: Reduced) -> None:
+@pytest.mark.parametrize("lrn", ["conv", "native", "function"])
+def test_tensorrt_rtx_compiles_it(tiny_source: Source, lrn: Lowering, precision: Reduced) -> None:
     trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: extra rtx")
-    if lrn == "conv":
-        wide = onnx_model([tiny_source.numbers()], ExportOptions(stem="shared"))
-    else:
-        wide = with_lrn(onnx_model([tiny_source.numbers()], ExportOptions()), lrn)
-    model = cast_model(wide, precision)
+    model = cast_model(onnx_model([tiny_source.numbers()], ExportOptions(lrn=lrn, stem="shared")), precision)
     log = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -293,7 +324,19 @@ def test_tensorrt_rtx_compiles_it(tiny_source: Source, lrn: str, precision: Redu
 @pytest.mark.slow
 @both
 def test_the_full_size_network(precision: Reduced) -> None:
-    source = random_source(NetworkRecipe())
+    source = random_source(NetworkRecipe(), side=256)
     wide, pictures = onnx_model([source.numbers()], ExportOptions()), random_pictures(2, 256)
     model = as_stored(cast_model(wide, precision))
     assert np.abs(answer(model, pictures) - answer(wide, pictures)).max() < TOLERANCE[precision]
+
+
+@both
+@pytest.mark.parametrize("external", [False, True])
+def test_an_export_is_of_the_precision_and_proven(
+    tiny_source: Source, pictures: Pixels, tmp_path: Path, external: bool, precision: Reduced
+) -> None:
+    options = ExportOptions(precision=precision, external=external)
+    exported = export_onnx([tiny_source], pictures, [str(place) for place in range(9)], tmp_path / "m.onnx", options)
+    assert exported.proof.tolerance == TOLERANCE[precision]
+    assert 0 < exported.proof.comparison.largest < TOLERANCE[precision]
+    assert element_types(onnx.load(exported.model))["fc6.weight"] == TYPES[precision]
