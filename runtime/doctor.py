@@ -16,7 +16,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("torch", "tensorboard"), "training and export"),
     "cpu": (("onnxruntime",), "inference and the proof of parity on a CPU"),
     "gpu": (
-        ("onnxruntime-gpu", "tensorrt", "cuda-python"),
+        ("onnxruntime-gpu", "tensorrt", "cuda-python", "nvidia-cuda-nvrtc"),
         "engines for any NVIDIA GPU, datacentre GPUs among them",
     ),
     "rtx": (("tensorrt-rtx", "cuda-python"), "engines for RTX cards, built ahead of time without a GPU"),
