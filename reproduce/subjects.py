@@ -89,7 +89,7 @@ class RunSubject:
         self.source = source_from_run(self.run)
         self.what = f"torch {torch.__version__} on CPU, fp32"
         self.labels = self.source.labels
-        self.preprocessing = Preprocessing(self.source.mean.shape[0])
+        self.preprocessing = Preprocessing.of(self.source.recipe.data)
         self.checkpoint_sha256 = self.source.checkpoint_sha256
 
     @cached_property

@@ -180,6 +180,16 @@ def test_two_of_other_labels_or_crops_are_refused_and_both_named(
         compare_subjects(here / ("run" if "labels" in changes else "model.onnx"), other)
 
 
+def test_a_run_prepares_pictures_as_its_recipe_says(here: Path) -> None:
+    source = random_source(TINY)
+    data = replace(source.recipe.data, resize="warp")
+    warped = write_run(here / "warped", replace(source, recipe=replace(source.recipe, data=data)))
+    export_onnx([source_from_run(Run(warped))], random_pictures(9), NAMES, here / "warped.onnx")
+    assert compare_subjects(warped, here / "warped.onnx").fault() is None
+    with pytest.raises(ModelError, match="prepares pictures by"):
+        compare_subjects(warped, here / "model.onnx")
+
+
 def test_two_of_other_preprocessing_are_refused_and_both_named(here: Path) -> None:
     small = write_run(here / "small", random_source(TINY, side=SIDE - 4))
     with pytest.raises(ModelError, match=r"model.onnx prepares pictures by .*, .*small by "):
