@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from alexnet.runtime.backends.interface import BackendOptions
+from alexnet.runtime.options import backend_options
+
 
 @click.command(
     epilog="""\b
@@ -35,8 +38,8 @@ Examples:
 @click.option("--json", "form", flag_value="json", help="Print one JSON document.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV: path,rank,label,probability,error.")
 @click.option("--strict", is_flag=True, help="End at the first picture that cannot be classified, with exit code 4.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the backend  [default: all cores]")
 @click.option("--quiet", is_flag=True, help="No progress and no summary on standard error.")
+@backend_options
 def infer(
     engine: Path,
     paths: tuple[Path, ...],
@@ -44,8 +47,8 @@ def infer(
     batch: int,
     form: str | None,
     strict: bool,
-    threads: int | None,
     quiet: bool,
+    backend: BackendOptions,
 ) -> None:
     """Classify pictures, ten crops each: PATHS are pictures and folders of them, walked in sorted order.
 
@@ -61,7 +64,7 @@ def infer(
         batch=batch,
         form=form or "table",
         strict=strict,
-        threads=threads,
+        backend_options=backend,
         quiet=quiet,
     )
 

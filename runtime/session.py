@@ -12,7 +12,7 @@ import click
 from alexnet.errors import Interrupted, PictureError, printable
 from alexnet.pictures import find_pictures
 from alexnet.progress import counted
-from alexnet.runtime.backends import open_backend
+from alexnet.runtime.backends import BackendOptions, open_backend
 from alexnet.runtime.classify import Result, classify
 from alexnet.runtime.output import csv_header, csv_lines, json_document, table_line
 
@@ -25,7 +25,7 @@ def infer_paths(
     batch: int,
     form: str,
     strict: bool,
-    threads: int | None,
+    backend_options: BackendOptions,
     quiet: bool,
 ) -> None:
     """Classify the pictures under `paths` and print them as `form`: table, csv or json.
@@ -34,7 +34,7 @@ def infer_paths(
     Interrupted, saying how far it came, on Ctrl-C.
     """
     files = list(find_pictures(paths))
-    backend = open_backend(engine, threads)
+    backend = open_backend(engine, backend_options)
     widths = (
         max(len(printable(str(file))) for file in files),
         max(len(printable(label)) for label in backend.metadata.labels),
@@ -48,7 +48,9 @@ def infer_paths(
         _write(csv_header())
     try:
         with counted("classifying", silent) as count:
-            for result in classify(backend, files, top=top, batch=batch, workers=threads or os.cpu_count() or 1):
+            for result in classify(
+                backend, files, top=top, batch=batch, workers=backend_options.threads or os.cpu_count() or 1
+            ):
                 if result.error is not None:
                     if strict:
                         raise PictureError(f"{result.error} (--strict: {done} of {len(files)} pictures done)")
