@@ -5,11 +5,13 @@ EXTRAS ?= train,cpu,rtx,openvino,dev
 PICTURES ?= 3000
 HELD_OUT ?= 500
 TRAIN ?=
+OPS ?= alexnet/ops/alexnet_ops.so
+CXX ?= g++
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data train test test-slow test-gpu lint format typed benchmark clean
+.PHONY: help setup data train test test-slow test-gpu lint format typed ops benchmark clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +56,15 @@ format: $(INSTALLED)  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+ops: $(OPS)  ## build the ONNX Runtime library that serves models exported with --lrn plugin
+
+$(OPS): $(wildcard alexnet/ops/*.cc alexnet/ops/*.h)
+	$(CXX) -std=c++17 -O3 -fno-math-errno -fno-trapping-math -fvisibility=hidden -fPIC -shared -Wall -Wextra \
+		-I alexnet/ops/onnxruntime alexnet/ops/library.cc -o $@.part
+	mv $@.part $@
+
 benchmark: $(INSTALLED)  ## measure the headline numbers
 	$(BIN)/python benchmarks/embedded_pictures.py
 
 clean:  ## remove builds and caches; data, runs and .venv stay
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf build dist alexnet/ops/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,13 +1,15 @@
 """Parity: the figures of a comparison, and the pack of pictures and answers that travels with a model.
 
-The export writes `model.parity.safetensors` beside `model.onnx`: real pictures and the training model's own
-ten-crop answers for them. Any machine can then repeat the comparison without torch: `alexnet check`.
+The export writes `model.parity.safetensors` beside `model.onnx`: real pictures, the training model's own answers
+for them, and the output of each of its layers for the first one. Any machine can then repeat the comparison without
+torch, and find the layer where a fault is: `alexnet check`.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from alexnet.crops import CROPS
 from alexnet.errors import InputError
 from alexnet.files import write_bytes
 
@@ -64,15 +67,16 @@ class Comparison:
 def compare(expected: Floats, found: Floats, names: list[str]) -> Comparison:
     """Return the comparison of probabilities [N, classes] for the pictures `names`.
 
-    A NaN counts as a difference of infinity, so that it can pass no tolerance.
+    A NaN on either side counts as a difference of infinity, so that it can pass no tolerance.
     """
     if expected.shape != found.shape:
         raise InputError(f"the model answers {found.shape}, expected {expected.shape}: it has other classes")
     wide, other = expected.astype(np.float64), found.astype(np.float64)
     difference = np.abs(wide - other)
-    difference[~np.isfinite(other)] = np.inf
+    difference[~(np.isfinite(wide) & np.isfinite(other))] = np.inf
     floor = 1e-12
-    divergence = (wide * np.log((wide + floor) / (np.where(np.isfinite(other), other, 0.0) + floor))).sum(axis=1)
+    p, q = (np.where(np.isfinite(values), values, 0.0) for values in (wide, other))
+    divergence = (p * np.log((p + floor) / (q + floor))).sum(axis=1)
     best = min(5, expected.shape[1])
     mine, theirs = (np.sort(np.argsort(-p, axis=1, kind="stable")[:, :best], axis=1) for p in (wide, other))
     return Comparison(
@@ -88,24 +92,36 @@ def compare(expected: Floats, found: Floats, names: list[str]) -> Comparison:
 
 @dataclass(frozen=True)
 class ParityPack:
-    """Pictures uint8 [N, S, S, 3], the training model's ten-crop probabilities float32 [N, classes], and names.
+    """Pictures uint8 [N, S, S, 3], the training model's probabilities float32 [N, classes] for them, and names.
 
-    `checkpoint_sha256` ties the pack to the weights that answered.
+    `checkpoint_sha256` ties the pack to the weights that answered. `crops`, ten or one a picture, says what the
+    probabilities are an average of. `layers` are the training model's layer outputs, float32 [C, H, W] or [C], for
+    the centre crop of the first picture, in the order of computation (`alexnet.train.layer_outputs`).
     """
 
     pictures: Pixels
     probabilities: Floats
     names: list[str]
     checkpoint_sha256: str
+    crops: int = CROPS
+    layers: Mapping[str, Floats] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Return the pack as safetensors: `pictures`, `probabilities` and a tensor `layer/NAME` for each layer."""
+        header = {
+            "names": json.dumps(self.names),
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "crops": str(self.crops),
+            "layers": json.dumps(list(self.layers)),
+            "format": "2",
+        }
+        tensors: dict[str, npt.NDArray[Any]] = {"pictures": self.pictures, "probabilities": self.probabilities}
+        tensors |= {f"layer/{name}": value for name, value in self.layers.items()}
+        return save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, metadata=header)
 
     def save(self, path: Path) -> None:
-        """Write the pack as safetensors, atomically."""
-        header = {"names": json.dumps(self.names), "checkpoint_sha256": self.checkpoint_sha256, "format": "1"}
-        tensors: dict[str, npt.NDArray[Any]] = {
-            "pictures": np.ascontiguousarray(self.pictures),
-            "probabilities": self.probabilities,
-        }
-        write_bytes(path, save(tensors, metadata=header))
+        """Write the pack, atomically."""
+        write_bytes(path, self.to_bytes())
 
     @staticmethod
     def load(path: Path) -> ParityPack:
@@ -115,18 +131,40 @@ class ParityPack:
         try:
             with safe_open(path, framework="numpy") as file:
                 header = file.metadata() or {}
-                return ParityPack(
+                pack = ParityPack(
                     pictures=file.get_tensor("pictures"),
                     probabilities=file.get_tensor("probabilities"),
                     names=[str(name) for name in json.loads(header["names"])],
                     checkpoint_sha256=header["checkpoint_sha256"],
+                    crops=int(header["crops"]),
+                    layers={str(name): file.get_tensor(f"layer/{name}") for name in json.loads(header["layers"])},
                 )
-        except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+            pack.validate()
+        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
             raise InputError(
                 f"{path} is not a whole parity pack ({error}); write it again with: alexnet export --onnx"
             ) from None
+        return pack
+
+    def validate(self) -> None:
+        """Raise ValueError, naming it, for a tensor of another type or shape than those above."""
+        number, shape = len(self.names), self.pictures.shape
+        if self.pictures.dtype != np.uint8 or len(shape) != 4 or shape != (number, shape[1], shape[1], 3) or not number:
+            raise ValueError(f"pictures {self.pictures.dtype} {shape} of {number} names")
+        if self.probabilities.dtype != np.float32 or self.probabilities.shape[:-1] != (number,):
+            raise ValueError(f"probabilities {self.probabilities.dtype} {self.probabilities.shape}")
+        if self.crops not in (1, CROPS):
+            raise ValueError(f"{self.crops} crops a picture")
+        for name, value in self.layers.items():
+            if value.dtype != np.float32 or value.ndim not in (1, 3):
+                raise ValueError(f"layer {name} {value.dtype} {value.shape}")
 
 
 def parity_pack_beside(model: Path) -> Path:
     """Return where a model's parity pack stands: `model.parity.safetensors` beside `model.onnx` or `model.plan`."""
     return model.with_name(f"{model.stem}.parity.safetensors")
+
+
+def report_beside(model: Path) -> Path:
+    """Return where the readable report of a model's proof stands: `model.proof.md` beside `model.onnx`."""
+    return model.with_name(f"{model.stem}.proof.md")

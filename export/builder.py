@@ -18,7 +18,10 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: list[onnx.TensorProto] = []
+        # Bodies of operators of other domains: those that the model keeps, and those of operators that some library
+        # computes, which say no more than the shape of the output and are dropped after shape inference.
         self.functions: dict[str, onnx.FunctionProto] = {}
+        self.shapes: dict[str, onnx.FunctionProto] = {}
         # Domains beside ONNX's own whose operators the nodes use.
         self.domains: set[str] = set()
         self.prefix = ""
@@ -47,6 +50,12 @@ class GraphBuilder:
         output = output or name
         self.nodes.append(helper.make_node(operator, inputs, [output], name=name, **attributes))
         return output
+
+    def split(self, x: str, name: str, outputs: list[str], axis: int) -> list[str]:
+        """Append a Split of `x` into equal parts along `axis`, one for each name in `outputs`, and return those."""
+        name, outputs = self.prefix + name, [self.prefix + output for output in outputs]
+        self.nodes.append(helper.make_node("Split", [x], outputs, name=name, axis=axis, num_outputs=len(outputs)))
+        return outputs
 
     def slice(self, x: str, name: str, first: list[int], end: list[int], axes: list[int]) -> str:
         """Append the part of `x` from `first` to before `end` along `axes` (ONNX Slice)."""

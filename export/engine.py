@@ -25,6 +25,7 @@ from alexnet.export.tensorrt_module import (
 from alexnet.files import write_bytes
 from alexnet.gpu import find_gpus
 from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
+from alexnet.ops.tensorrt_plugin import register_plugin
 from alexnet.sidecar import Profile, Sidecar, sidecar_beside
 from alexnet.tensorrt_log import tensorrt_log
 
@@ -52,6 +53,8 @@ def engine_from_onnx(model: Path, plan: Path, target: Target, profile: Profile, 
     data, metadata = read_model(model)
     _check_place(model, plan)
     trt = import_module(target)
+    if metadata.lrn == "plugin":
+        register_plugin(trt)
     log = tensorrt_log(trt)
     builder = trt.Builder(log)
     # TensorRT 10 asks for the flag; 11 and tensorrt-rtx know strong typing only and accept it.

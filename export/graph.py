@@ -114,7 +114,16 @@ def _model(graph: GraphBuilder, side: int, classes: int, options: ExportOptions)
         producer_name="alexnet-toolchain",
         producer_version=__version__,
         opset_imports=[helper.make_opsetid("", options.opset), *domains],
-        functions=list(graph.functions.values()),
+        functions=[_at_opset(body, options.opset) for body in (*graph.functions.values(), *graph.shapes.values())],
         ir_version=IR_VERSION,
     )
-    return infer_shapes(model)
+    model = infer_shapes(model)
+    del model.functions[len(graph.functions) :]
+    return model
+
+
+def _at_opset(function: onnx.FunctionProto, opset: int) -> onnx.FunctionProto:
+    """Return a function whose nodes are of the model's own version of ONNX's operators."""
+    del function.opset_import[:]
+    function.opset_import.append(helper.make_opsetid("", opset))
+    return function

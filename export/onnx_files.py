@@ -107,4 +107,3 @@ def remove_older_weights(out: Path, kept: Path | None) -> None:
         digits = file.name[len(out.name) + 1 : -len(".data")]
         if len(digits) == 16 and set(digits) <= set("0123456789abcdef") and (kept is None or file.name != kept.name):
             file.unlink()
-

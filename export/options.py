@@ -24,7 +24,8 @@ class ExportOptions:
     `lrn` is the lowering of response normalisation (docs/lrn.md); `crops` ten (section 4.1) or the centre one;
     `input` uint8 pixels [N, S, S, 3] or float planes [N, 3, S, S] of the same values 0..255; `precision` the type of
     the network's arithmetic; `stem` whether the crops share conv1 over the whole picture; `opset` the version of
-    ONNX's operators; `batch` the number of pictures when it is fixed, None when it is dynamic.
+    ONNX's operators; `batch` the number of pictures when it is fixed, None when it is dynamic; `external` whether the
+    weights stand in a second file, as those of a model over 2 GB do in any case.
     """
 
     lrn: Lowering = "conv"
@@ -34,6 +35,7 @@ class ExportOptions:
     stem: Stem = "plain"
     opset: int = DEFAULT_OPSET
     batch: int | None = None
+    external: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an opset that is not offered (ModelError)."""

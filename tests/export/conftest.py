@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
 from alexnet.architecture import layer_table
-from alexnet.export.onnx_from_run import Source
+from alexnet.export.source import Source
 from alexnet.recipe import DataRecipe, NetworkRecipe, Recipe, StartRecipe
+from alexnet.run import Run
+from alexnet.train.checkpoint import Checkpoint, TrainingState, save_checkpoint
+from alexnet.train.data.statistics import Statistics
 from alexnet.train.network import Network
+from alexnet.train.samples import Samples, save_samples
 
 SIDE = 72
 
@@ -53,3 +59,19 @@ def tiny_source() -> Source:
 @pytest.fixture(scope="session")
 def pictures() -> npt.NDArray[np.uint8]:
     return random_pictures(9)
+
+
+def write_run(path: Path, source: Source, pictures: npt.NDArray[np.uint8] | None = None) -> Path:
+    """Write a run directory as training leaves it and return its path; nine random pictures are its samples."""
+    if pictures is None:
+        pictures = random_pictures(9, source.mean.shape[0])
+    run, three = Run(path), np.eye(3, dtype=np.float32)
+    run.begin(source.recipe, source.labels)
+    Statistics(source.mean, three, three[0], three).save(run.statistics_path)
+    names = [f"picture {place}" for place in range(len(pictures))]
+    save_samples(run, Samples(pictures, names, np.zeros(len(pictures), dtype=np.int64)))
+    named = dict(source.network.named_parameters())
+    tensors = {f"weights.{name}": value.detach() for name, value in named.items()}
+    tensors |= {f"velocity.{name}": torch.zeros_like(value) for name, value in named.items()}
+    save_checkpoint(run, Checkpoint(TrainingState(epoch=3), tensors))
+    return path

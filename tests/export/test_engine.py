@@ -14,7 +14,8 @@ from click.testing import Result
 from alexnet.errors import BuildError, DeviceError, SidecarError
 from alexnet.export import engine, tensorrt_module
 from alexnet.export.engine import engine_from_onnx, parse_batch, parse_compute
-from alexnet.export.onnx_from_run import Source, export_onnx
+from alexnet.export.onnx_from_run import export_onnx
+from alexnet.export.source import Source
 from alexnet.export.tensorrt_module import DEFAULT_COMPUTE, choose_target
 from alexnet.gpu import Gpu, GpuSearch
 from alexnet.sidecar import Profile, Sidecar, sidecar_beside
@@ -26,7 +27,7 @@ rtx = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, tiny_source: Source, pictures: npt.NDArray[np.uint8]) -> Path:
     path = tmp_path_factory.mktemp("engine") / "model.onnx"
-    export_onnx(tiny_source, pictures, [str(place) for place in range(9)], path)
+    export_onnx([tiny_source], pictures, [str(place) for place in range(9)], path)
     return path
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from alexnet.errors import ModelError
 from alexnet.export.graph import onnx_model
-from alexnet.export.onnx_from_run import Source
 from alexnet.export.options import ExportOptions
+from alexnet.export.source import Source
 from alexnet.train.evaluate import centre_probabilities, ten_crop_probabilities
 from tests.export.conftest import SIDE, TINY, random_source
 

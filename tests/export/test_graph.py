@@ -12,8 +12,8 @@ from onnx import numpy_helper
 
 from alexnet.errors import ModelError
 from alexnet.export.graph import onnx_model
-from alexnet.export.onnx_from_run import Source
 from alexnet.export.options import ExportOptions
+from alexnet.export.source import Source
 from alexnet.recipe import NetworkRecipe
 from alexnet.train.evaluate import ten_crop_probabilities
 from alexnet.train.network import numpy_weights

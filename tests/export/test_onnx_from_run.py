@@ -17,12 +17,13 @@ from PIL import Image
 
 from alexnet.errors import InputError, ParityError
 from alexnet.export import onnx_from_run
-from alexnet.export.onnx_from_run import Source, export_onnx
+from alexnet.export.onnx_from_run import export_onnx
+from alexnet.export.source import Source, source_from_run
 from alexnet.metadata import ModelMetadata
 from alexnet.parity import ParityPack
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 from alexnet.recipe import NetworkRecipe
-from tests.export.conftest import random_pictures, random_source
+from tests.export.conftest import random_pictures, random_source, write_run
 
 Cli = Callable[..., Result]
 Pixels = npt.NDArray[np.uint8]
@@ -30,14 +31,15 @@ NAMES = [f"picture {place}" for place in range(9)]
 
 
 def test_model_and_pack_are_written_with_their_metadata(tmp_path: Path, tiny_source: Source, pictures: Pixels) -> None:
-    exported = export_onnx(tiny_source, pictures, NAMES, tmp_path / "model.onnx")
-    assert exported.comparison.largest < 1e-5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.parity.safetensors"]
+    exported = export_onnx([tiny_source], pictures, NAMES, tmp_path / "model.onnx")
+    assert exported.proof.comparison.largest < 1e-5
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["model.onnx", "model.parity.safetensors", "model.proof.md"]
     model = onnx.load(tmp_path / "model.onnx")
     metadata = ModelMetadata.from_properties({entry.key: entry.value for entry in model.metadata_props}, "model.onnx")
     assert metadata.labels == tiny_source.labels
     assert metadata.mean_sha256 == hashlib.sha256(tiny_source.mean.tobytes()).hexdigest()
-    assert metadata.parity["largest"] == exported.comparison.largest
+    assert metadata.parity["largest"] == exported.proof.comparison.largest
     assert metadata.recipe["network"]["crop"] == 64
     pack = ParityPack.load(exported.pack)
     assert pack.names == NAMES
@@ -94,7 +96,7 @@ def test_a_planted_fault_fails_the_export_and_leaves_the_old_model(
     with pytest.raises(
         ParityError, match=r"differs from the training model by .* in a probability of picture \d"
     ) as caught:
-        export_onnx(tiny_source, pictures, NAMES, tmp_path / "model.onnx")
+        export_onnx([tiny_source], pictures, NAMES, tmp_path / "model.onnx")
     assert caught.value.exit_code == 6
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert (tmp_path / "model.onnx").read_bytes() == b"the old one"
@@ -104,7 +106,7 @@ def test_a_network_that_answers_nan_is_not_exported(tmp_path: Path, pictures: Pi
     source = random_source(NetworkRecipe(width=1 / 16, crop=64, classes=7))
     source.network.get_parameter("fc8.bias").data.fill_(float("nan"))
     with pytest.raises(ParityError, match="answers NaN"):
-        export_onnx(source, pictures, NAMES, tmp_path / "model.onnx")
+        export_onnx([source], pictures, NAMES, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -112,10 +114,10 @@ def test_the_full_net_on_real_photographs(tmp_path: Path, photos: Path) -> None:
     source = random_source(NetworkRecipe(), side=256)
     files = list(find_pictures([photos]))[:50]
     pictures = np.stack([load_picture(file, Preprocessing(256)) for file in files])
-    exported = export_onnx(source, pictures, [file.name for file in files], tmp_path / "model.onnx")
-    assert exported.comparison.pictures == len(files) >= 10
-    assert exported.comparison.largest < 1e-4
-    assert exported.comparison.top1 == 1.0
+    exported = export_onnx([source], pictures, [file.name for file in files], tmp_path / "model.onnx")
+    assert exported.proof.comparison.pictures == len(files) >= 10
+    assert exported.proof.comparison.largest < 1e-4
+    assert exported.proof.comparison.top1 == 1.0
     answers = ParityPack.load(exported.pack).probabilities
     assert answers.max(axis=1).mean() > 0.01  # ten times what equal answers would be
     assert len(set(answers.argmax(axis=1).tolist())) > 1
@@ -123,21 +125,7 @@ def test_the_full_net_on_real_photographs(tmp_path: Path, photos: Path) -> None:
 
 @pytest.fixture
 def tiny_run(tmp_path: Path, tiny_source: Source, pictures: Pixels) -> Path:
-    """A run directory as training leaves it, of the small random network."""
-    from alexnet.run import Run
-    from alexnet.train.checkpoint import Checkpoint, TrainingState, save_checkpoint
-    from alexnet.train.data.statistics import Statistics
-    from alexnet.train.samples import Samples, save_samples
-
-    run = Run(tmp_path / "runs" / "random-001")
-    run.begin(tiny_source.recipe, tiny_source.labels)
-    three = np.eye(3, dtype=np.float32)
-    Statistics(tiny_source.mean, three, three[0], three).save(run.statistics_path)
-    save_samples(run, Samples(pictures, NAMES, np.zeros(9, dtype=np.int64)))
-    tensors = {f"weights.{name}": value.detach() for name, value in tiny_source.network.named_parameters()}
-    tensors |= {f"velocity.{name}": torch.zeros_like(value) for name, value in tiny_source.network.named_parameters()}
-    save_checkpoint(run, Checkpoint(TrainingState(epoch=3), tensors))
-    return run.path
+    return write_run(tmp_path / "runs" / "random-001", tiny_source, pictures)
 
 
 def test_the_command_takes_the_newest_run_and_prints_the_figures(
@@ -146,7 +134,7 @@ def test_the_command_takes_the_newest_run_and_prints_the_figures(
     monkeypatch.chdir(tiny_run.parents[1])
     result = run_cli("export", "--onnx")
     assert result.exit_code == 0, result.output
-    assert "the newest run under runs/" in result.output
+    assert "newest of runs/" in result.output
     for word in (
         "largest difference",
         "KL divergence",
@@ -212,14 +200,14 @@ def test_weights_and_digest_are_of_one_checkpoint_while_training_goes_on(
         return tensors
 
     monkeypatch.setattr(checkpoint, "load_file", training_saves_after)
-    assert onnx_from_run.source_from_run(run).checkpoint_sha256 == first
+    assert source_from_run(run).checkpoint_sha256 == first
 
 
 def test_a_full_disk_leaves_the_old_model_with_its_own_pack(
     tmp_path: Path, tiny_source: Source, pictures: Pixels
 ) -> None:
     resource = pytest.importorskip("resource", reason="no limit on the size of files on this platform")
-    export_onnx(tiny_source, pictures, NAMES, tmp_path / "model.onnx")
+    export_onnx([tiny_source], pictures, NAMES, tmp_path / "model.onnx")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     later = replace(tiny_source, checkpoint_sha256="d" * 64)
     # The pack of four pictures fits, the model does not.
@@ -228,7 +216,7 @@ def test_a_full_disk_leaves_the_old_model_with_its_own_pack(
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:
         with pytest.raises((OSError, InputError)):
-            export_onnx(later, pictures[:4], NAMES[:4], tmp_path / "model.onnx")
+            export_onnx([later], pictures[:4], NAMES[:4], tmp_path / "model.onnx")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -254,7 +242,11 @@ def test_the_proof_on_a_folder_names_pictures_within_it(
 
 
 def test_without_torch_the_extra_is_named(run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith(("alexnet.train", "alexnet.export.onnx_from_run"))]:
+    for name in [
+        name
+        for name in sys.modules
+        if name.startswith(("alexnet.train", "alexnet.export.onnx_from_run", "alexnet.export.source"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     result = run_cli("export", "--onnx", tmp_path / "m.onnx")

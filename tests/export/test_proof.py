@@ -8,10 +8,12 @@ import onnxruntime
 import pytest
 
 from alexnet.errors import ParityError
+from alexnet.export.expectation import metadata_of
 from alexnet.export.graph import onnx_model
-from alexnet.export.onnx_from_run import Source
 from alexnet.export.options import ExportOptions
 from alexnet.export.proof import prove
+from alexnet.export.source import Source
+from alexnet.parity import ParityPack
 from alexnet.train.evaluate import ten_crop_probabilities
 from tests.export.conftest import random_pictures
 
@@ -40,9 +42,9 @@ def test_every_batch_size_is_run_and_none_is_larger_than_a_runs_samples(
     pictures = random_pictures(70)
     expected = ten_crop_probabilities(tiny_source.network, pictures, tiny_source.mean)
     model = onnx_model([tiny_source.numbers()], ExportOptions())
-    comparison = prove(model, pictures, expected, [str(place) for place in range(70)], 1e-4)
-    assert comparison.pictures == 70
-    assert batches == [1, 1, 2, 2, 7, 7, 32, 32, 6]
+    pack = ParityPack(pictures, expected, [str(place) for place in range(70)], "c" * 64)
+    assert prove(model, metadata_of([tiny_source], ExportOptions()), pack).comparison.pictures == 70
+    assert batches == [1, 1, 2, 2, 7, 7, 32, 32, 6, 1]  # the last one for the layers
 
 
 def test_a_fault_in_the_last_of_many_pictures_is_found(tiny_source: Source) -> None:
@@ -50,5 +52,6 @@ def test_a_fault_in_the_last_of_many_pictures_is_found(tiny_source: Source) -> N
     expected = ten_crop_probabilities(tiny_source.network, pictures, tiny_source.mean)
     expected[39, 0] += 0.01
     model = onnx_model([tiny_source.numbers()], ExportOptions())
+    pack = ParityPack(pictures, expected, [f"picture {place}" for place in range(40)], "c" * 64)
     with pytest.raises(ParityError, match=r"by 0\.01 in a probability of picture 39"):
-        prove(model, pictures, expected, [f"picture {place}" for place in range(40)], 1e-4)
+        prove(model, metadata_of([tiny_source], ExportOptions()), pack)

@@ -132,7 +132,7 @@ def test_an_engine_built_here_answers_as_the_training_model(tmp_path: Path, run_
     from tests.export.conftest import TINY, random_pictures, random_source
 
     names = [str(place) for place in range(9)]
-    export_onnx(random_source(TINY), random_pictures(9), names, tmp_path / "model.onnx")
+    export_onnx([random_source(TINY)], random_pictures(9), names, tmp_path / "model.onnx")
     built = run_cli("build", tmp_path / "model.onnx", "--batch", "1,2,4")
     assert built.exit_code == 0, built.output
     checked = run_cli("check", tmp_path / "model.plan")
