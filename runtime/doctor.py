@@ -16,12 +16,16 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("torch", "tensorboard"), "training and export"),
     "cpu": (("onnxruntime",), "inference and the proof of parity on a CPU"),
     "gpu": (
-        ("onnxruntime-gpu", "tensorrt", "cuda-python"),
+        ("onnxruntime-gpu", "tensorrt", "cuda-python", "nvidia-cuda-nvrtc"),
         "engines for any NVIDIA GPU, datacentre GPUs among them",
     ),
-    "rtx": (("tensorrt-rtx", "cuda-python"), "engines for RTX cards, built ahead of time without a GPU"),
+    "rtx": (
+        ("tensorrt-rtx", "cuda-python", "nvidia-cuda-nvrtc"),
+        "engines for RTX cards, built ahead of time without a GPU",
+    ),
     "ilsvrc": (("scipy",), "reading the class list of ILSVRC's devkit (meta.mat)"),
-    "openvino": (("openvino",), "another runtime for the ONNX model"),
+    "openvino": (("openvino",), "another runtime for the ONNX model on a CPU"),
+    "parquet": (("pyarrow",), "features as Parquet"),
 }
 
 
