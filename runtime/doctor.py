@@ -20,7 +20,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
         "engines for any NVIDIA GPU, datacentre GPUs among them",
     ),
     "rtx": (
-        ("tensorrt-rtx", "cuda-python", "nvidia-cuda-nvrtc"),
+        ("tensorrt-rtx", "cuda-python"),
         "engines for RTX cards, built ahead of time without a GPU",
     ),
     "ilsvrc": (("scipy",), "reading the class list of ILSVRC's devkit (meta.mat)"),

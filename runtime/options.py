@@ -1,4 +1,4 @@
-"""The options that open a model, the same for every command that does: one decorator, made from the table of backends."""
+"""The options that open a model, the same for every command: one decorator, made from the table of backends."""
 
 from __future__ import annotations
 
