@@ -45,7 +45,9 @@ def _matches(pattern: str) -> list[Path]:
     # Path.glob takes no absolute pattern.
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
     if not matches:
-        raise InputError(f"{pattern} matches nothing; give a pattern that matches pictures or folders of them")
+        raise InputError(
+            f"{pattern} cannot be opened: No such file, and as a pattern it matches nothing; give a pattern that matches pictures or folders of them"
+        )
     return [Path(match) for match in matches]
 
 

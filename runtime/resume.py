@@ -73,6 +73,29 @@ def _words(by: dict[str, object]) -> str:
 
 def _csv_records(path: Path, rows: int) -> Iterator[tuple[str | None, int]]:
     """Yield the path of each whole picture and the place where its last line ends, and None for the head."""
+    records = _csv_lines(path)
+    head = next(records, None)
+    if head is None:
+        return
+    if tuple(head[0]) != CSV_HEADER:
+        raise _other(path, f"it begins with {','.join(head[0])!r}")
+    yield None, head[1]
+    short = None
+    for name, rest in groupby(records, key=lambda record: record[0][0] if record[0] else ""):
+        if short is not None:
+            raise _other(path, f"{short} has not {rows} classes, which are asked for now")
+        group = list(rest)
+        while group:
+            wanted = 1 if group[0][0][1:2] == [""] else rows
+            picture, group = group[:wanted], group[wanted:]
+            if not _is_whole([record for record, _ in picture], rows):
+                short, group = name, []
+            else:
+                yield name, picture[-1][1]
+
+
+def _csv_lines(path: Path) -> Iterator[tuple[list[str], int]]:
+    """Yield each record and the place where it ends, all but a last one that is torn."""
     end = 0
 
     def lines(file: Iterable[bytes]) -> Iterator[str]:
@@ -81,37 +104,22 @@ def _csv_records(path: Path, rows: int) -> Iterator[tuple[str | None, int]]:
             end += len(line)
             yield line.decode("utf-8", "replace")
 
-    def records(file: Iterable[bytes]) -> Iterator[tuple[list[str], int]]:
-        for record in csv.reader(lines(file)):
-            yield record, end
-
+    held: tuple[list[str], int] | None = None
     with path.open("rb") as file:
-        size = path.stat().st_size
-        torn = size > 0 and _last_byte(path) != b"\n"
-        numbered = records(file)
-        head = next(numbered, None)
-        if head is None or (torn and head[1] == size):
-            return
-        if tuple(head[0]) != CSV_HEADER:
-            raise _other(path, f"it begins with {','.join(head[0])!r}")
-        yield None, head[1]
-        for name, rest in groupby(numbered, key=lambda record: record[0][0] if record[0] else ""):
-            yield from _pictures(path, name, list(rest), rows, size if torn else None)
+        for record in csv.reader(lines(file)):
+            if held is not None:
+                yield held
+            held = (record, end)
+    # A record torn within quotes may well end with a newline, but it has fewer columns.
+    if held is not None and len(held[0]) == len(CSV_HEADER) and _last_byte(path) == b"\n":
+        yield held
 
 
-def _pictures(
-    path: Path, name: str, records: list[tuple[list[str], int]], rows: int, torn: int | None
-) -> Iterator[tuple[str, int]]:
-    """Yield a name's pictures: `rows` records each, or one with an error; what is short of that must end the file."""
-    while records:
-        failed = len(records[0][0]) == len(CSV_HEADER) and records[0][0][1] == ""
-        wanted = 1 if failed else rows
-        group, records = records[:wanted], records[wanted:]
-        if len(group) < wanted or group[-1][1] == torn:
-            return
-        if not failed and [record[1] for record, _ in group] != [str(rank) for rank in range(1, rows + 1)]:
-            raise _other(path, f"{name} has not {rows} classes, which are asked for now")
-        yield name, group[-1][1]
+def _is_whole(records: list[list[str]], rows: int) -> bool:
+    """Return whether records are all of one picture: one with an error, or the classes ranked from 1 to `rows`."""
+    if any(len(record) != len(CSV_HEADER) for record in records):
+        return False
+    return [record[1] for record in records] in ([""], [str(rank) for rank in range(1, rows + 1)])
 
 
 def _last_byte(path: Path) -> bytes:
