@@ -22,6 +22,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "data": ("alexnet.train.data.commands", "data", "Draw the embedded pictures."),
     "train": ("alexnet.train.commands", "train", "Train a network from a recipe."),
     "convert": ("alexnet.train.commands", "convert", "Split a run's checkpoint by columns, or merge it."),
+    "import": (
+        "alexnet.export.import_commands",
+        "import_command",
+        "Turn weights of Caffe or torchvision into a run.",
+    ),
     "export": ("alexnet.export.commands", "export", "Turn a run into an ONNX model, with proof of parity."),
     "build": (
         "alexnet.export.commands",

@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx
 
+from alexnet.bfloat16 import as_stored
 from alexnet.errors import ModelError, missing_package
 from alexnet.ops import register
 
@@ -17,6 +18,7 @@ _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 def cpu_session(model: onnx.ModelProto, folder: Path | None = None) -> Any:
     """Return an `onnxruntime.InferenceSession` of a model; `folder` is where its external data are, if it has any.
 
+    What the model stores in float16 or bfloat16 is rounded to it, as an engine does and ONNX Runtime by itself not.
     Raises MissingPackageError without onnxruntime, ModelError when it refuses the model.
     """
     try:
@@ -29,7 +31,9 @@ def cpu_session(model: onnx.ModelProto, folder: Path | None = None) -> Any:
     if folder is not None:
         options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder.resolve()))
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            as_stored(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:
         # ONNX Runtime's exceptions share no base class of their own.
         raise ModelError(

@@ -2,7 +2,8 @@
 
 Preparation, evaluation, calibration and inference all call `load_picture`, and the parameters travel
 with the model, so that a deployed engine sees the pixels that the network was trained on.
-Section 2: the shorter side is brought to 256 pixels, and the central 256 x 256 is kept.
+Section 2: the shorter side is brought to 256 pixels, and the central 256 x 256 is kept. Nets imported from Caffe
+have pictures warped to 256 x 256 instead.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from alexnet.errors import InputError, ModelError, PictureError
+from alexnet.recipe import DataRecipe, Resize
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -56,14 +58,31 @@ for _category in (UserWarning, Image.DecompressionBombWarning):
 
 Pixels = npt.NDArray[np.uint8]
 
+# The resize rules by their names in a recipe.
+RESIZES: dict[Resize, str] = {"shorter": "shorter side, then centre", "warp": "both sides, whatever their ratio"}
+
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes a square: `side` in pixels, the resize rule, and the filter."""
+    """How a picture becomes a square: `side` in pixels, the resize rule (of RESIZES), and the filter."""
 
     side: int = 256
-    resize: str = "shorter side, then centre"
+    resize: str = RESIZES["shorter"]
     filter: str = "bilinear, antialiased"
+
+    @staticmethod
+    def of(data: DataRecipe) -> Preprocessing:
+        """Return the preprocessing that a recipe asks for."""
+        return Preprocessing(data.picture, RESIZES[data.resize])
+
+    @property
+    def rule(self) -> Resize:
+        """The resize rule's name in a recipe and on the command line."""
+        return next(name for name, words in RESIZES.items() if words == self.resize)
+
+    def recipe(self) -> DataRecipe:
+        """Return the recipe that asks for this preprocessing."""
+        return DataRecipe(picture=self.side, resize=self.rule)
 
     def to_values(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -72,8 +91,8 @@ class Preprocessing:
     @staticmethod
     def from_values(values: dict[str, Any]) -> Preprocessing:
         """Return the preprocessing a model names; ModelError when this toolchain does not do it."""
-        mine = Preprocessing(side=int(values.get("side", 0)))
-        if mine.side < 1 or mine.to_values() != values:
+        mine = Preprocessing(side=int(values.get("side", 0)), resize=str(values.get("resize")))
+        if mine.side < 1 or mine.resize not in RESIZES.values() or mine.to_values() != values:
             raise ModelError(
                 f"the model expects preprocessing {values}, this version does {Preprocessing().to_values()}; "
                 "use the version of the toolchain that exported the model, or export it again"
@@ -171,14 +190,14 @@ def _full_scale(mode: str, largest: float) -> float:
 
 
 def square(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
-    """Return the centre of an RGB image, shorter side brought to S pixels, as uint8 [S, S, 3] (section 2).
+    """Return an RGB image as uint8 [S, S, 3]: its centre, shorter side brought to S pixels (section 2), or all of it.
 
     Resizing is Pillow's antialiased bilinear, reading only the part of the picture that is kept.
     """
     side, (width, height) = preprocessing.side, image.size
-    short = min(width, height)
-    left, top = (width - short) / 2, (height - short) / 2
-    box = (left, top, left + short, top + short)
+    across, down = (width, height) if preprocessing.rule == "warp" else (min(width, height),) * 2
+    left, top = (width - across) / 2, (height - down) / 2
+    box = (left, top, left + across, top + down)
     if (width, height) != (side, side):
         image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
     return np.asarray(image, dtype=np.uint8)

@@ -11,6 +11,8 @@ from typing import Literal
 
 from alexnet.errors import RecipeError
 
+Resize = Literal["shorter", "warp"]
+
 
 @dataclass(frozen=True)
 class NetworkRecipe:
@@ -73,8 +75,10 @@ class StartRecipe:
 class DataRecipe:
     """How pictures become the network's input, section 2."""
 
-    # Side of the square pictures are brought to, in pixels: shorter side, then the centre.
+    # Side of the square pictures are brought to, in pixels.
     picture: int = 256
+    # How: the shorter side to that many pixels, then the centre; or `warp`, both sides to it, as Caffe does.
+    resize: Resize = "shorter"
     # What is subtracted: the mean of the training set per pixel and channel, or per channel.
     mean: Literal["pixel", "channel"] = "pixel"
     # What the centred pixels are divided by; 1 is the text, 1.1 the 2012 source.
@@ -140,6 +144,26 @@ class ComputeRecipe:
 
 
 @dataclass(frozen=True)
+class OriginRecipe:
+    """Where weights came from that were not trained here from a random start; `alexnet import` fills it in."""
+
+    # The published net that the weights are of; "" when they were trained here.
+    kind: Literal["", "bvlc_alexnet", "caffenet", "torchvision"] = ""
+    # Name and SHA-256 of the file of weights, and of the file of the mean where there was one.
+    weights: str = ""
+    weights_sha256: str = ""
+    mean: str = ""
+    mean_sha256: str = ""
+    # Order of the colours in the file; the imported weights are RGB.
+    channels: Literal["", "RGB", "BGR"] = ""
+    # What of the original became part of the imported weights, and what differs from it, in words.
+    folded: tuple[str, ...] = ()
+    differs: tuple[str, ...] = ()
+    # Whether training went on from the imported weights.
+    tuned: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One run. `name` names the run's folder; `seed` fixes every random draw."""
 
@@ -152,6 +176,7 @@ class Recipe:
     sgd: SgdRecipe = field(default_factory=SgdRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
     compute: ComputeRecipe = field(default_factory=ComputeRecipe)
+    origin: OriginRecipe = field(default_factory=OriginRecipe)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained, naming the field and what was expected."""

@@ -62,7 +62,7 @@ def metadata_of(sources: Sequence[Source], options: ExportOptions) -> ModelMetad
     """Return what the model will say of itself, its proof still empty.
 
     An ensemble's recipe holds those of its members, its name and its mean's digest those of all. Raises ModelError
-    when the members name other classes, or in another order.
+    when the members name other classes, or in another order, or have pictures resized by another rule.
     """
     first = sources[0]
     for source in sources[1:]:
@@ -71,13 +71,19 @@ def metadata_of(sources: Sequence[Source], options: ExportOptions) -> ModelMetad
                 f"an ensemble's networks must name the same classes in one order: {first.recipe.name} names "
                 f"{_some(first.labels)}, {source.recipe.name} {_some(source.labels)}; export those that agree"
             )
+        mine, other = Preprocessing.of(first.recipe.data), Preprocessing.of(source.recipe.data)
+        if mine.rule != other.rule:
+            raise ModelError(
+                f"an ensemble's networks must see the same pictures: {first.recipe.name} has them resized by "
+                f"{mine.resize!r}, {source.recipe.name} by {other.resize!r}; export those that agree"
+            )
     means = [hashlib.sha256(np.ascontiguousarray(source.mean, dtype="<f4").tobytes()).hexdigest() for source in sources]
     lone = len(sources) == 1
     recipes = [recipe_to_values(source.recipe) for source in sources]
     return ModelMetadata(
         name=" + ".join(source.recipe.name for source in sources),
         labels=first.labels,
-        preprocessing=Preprocessing(first.mean.shape[0]),
+        preprocessing=Preprocessing.of(first.recipe.data),
         crop=first.network.architecture.crop,
         crops=CROPS if options.crops == "ten" else 1,
         input=options.input,

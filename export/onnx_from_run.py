@@ -11,6 +11,7 @@ import numpy.typing as npt
 from onnx import helper
 
 from alexnet.errors import InputError
+from alexnet.export.cast import cast_model
 from alexnet.export.expectation import expected_pack, metadata_of
 from alexnet.export.graph import check_together, onnx_model
 from alexnet.export.onnx_files import (
@@ -76,6 +77,8 @@ def export_onnx(
     say(f"asking the training model for its answers to {len(names)} pictures")
     pack = expected_pack(sources, pictures, names, options)
     model = onnx_model(numbers, options)
+    if options.precision != "fp32":
+        model = cast_model(model, options.precision)
     size = weight_bytes(model)
     with staging(out) as folder:
         staged = folder / out.name
@@ -89,9 +92,9 @@ def export_onnx(
         pack.save(parity_pack_beside(staged))
         report = proof_report(out.name, metadata, model, proof)
         write_bytes(report_beside(staged), report.encode())
-        ordered = [*(file for file in (library, weights) if file), report_beside(staged), parity_pack_beside(staged), staged]
+        beside = (library, weights, report_beside(staged), parity_pack_beside(staged))
         total = staged.stat().st_size + (weights.stat().st_size if weights else 0)
-        publish(ordered, out.parent)
+        publish([*(file for file in beside if file), staged], out.parent)
     placed = out.with_name(weights.name) if weights else None
     remove_older_weights(out, placed)
     return Exported(out, parity_pack_beside(out), report_beside(out), placed, proof, len(model.graph.node), total)

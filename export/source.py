@@ -69,6 +69,6 @@ def pictures_for_proof(run: Run, folder: Path | None) -> tuple[Pixels, list[str]
         samples = load_samples(run)
         return samples.pictures, samples.names
     files = list(find_pictures([folder]))
-    preprocessing = Preprocessing(run.recipe().data.picture)
+    preprocessing = Preprocessing.of(run.recipe().data)
     names = [file.relative_to(folder).as_posix() if folder.is_dir() else file.name for file in files]
     return np.stack([load_picture(file, preprocessing) for file in files]), names

@@ -46,7 +46,7 @@ def _matches(pattern: str) -> list[Path]:
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
     if not matches:
         raise InputError(
-            f"{pattern} cannot be opened: No such file, and as a pattern it matches nothing; give a pattern that matches pictures or folders of them"
+            f"{pattern} cannot be opened: No such file, and no other matches it as a pattern; give pictures or folders"
         )
     return [Path(match) for match in matches]
 

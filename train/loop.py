@@ -88,7 +88,9 @@ class Trainer:
         load_tensors(self.network, tensors, self.run)
         with torch.no_grad():
             for name, weight in self.network.named_parameters():
-                self.sgd.velocity(weight).copy_(tensors[f"velocity.{name}"])
+                # Imported weights have none, and start from zeros.
+                if (velocity := tensors.get(f"velocity.{name}")) is not None:
+                    self.sgd.velocity(weight).copy_(velocity)
         self.state = checkpoint.state
         if self.world.first:
             self.losses = logged_losses(self.run, self.state.epoch)

@@ -11,7 +11,7 @@ import torch
 from alexnet.architecture import layer_table
 from alexnet.errors import InputError, RecipeError
 from alexnet.files import read_json, write_json
-from alexnet.recipe import Recipe
+from alexnet.recipe import OriginRecipe, Recipe
 from alexnet.run import Run
 from alexnet.train.checkpoint import TrainingState, load_checkpoint, load_state, load_tensors
 from alexnet.train.columns import SplitNetwork, split_state
@@ -65,6 +65,9 @@ def begin(
     world = world or World()
     labels = data_classes(data)
     recipe = resolve_recipe(recipe, labels, data)
+    # A recipe taken from an imported run still names that run's weights: what counts is what this one starts from.
+    origin = init_from.recipe().origin if init_from else OriginRecipe()
+    recipe = replace(recipe, origin=replace(origin, tuned=bool(origin.kind)))
     network = Network(layer_table(recipe.network))
     opened = open_data(data, recipe.data, reporting.loading)
     train, val = opened.parts["train"], opened.parts["val"]

@@ -38,17 +38,6 @@ class OnnxFile:
         """Return what a runtime opens: the path, or the bytes of a graph that was changed."""
         return self.model.SerializeToString() if self.changed else str(self.path)
 
-    def bare_operators(self) -> list[str]:
-        """Return the operators of the domain `alexnet` that carry no body and so need a library of their own."""
-        known = {(function.domain, function.name) for function in self.model.functions}
-        return sorted(
-            {
-                node.op_type
-                for node in self.model.graph.node
-                if node.domain == "alexnet" and (node.domain, node.op_type) not in known
-            }
-        )
-
 
 def read_onnx(path: Path, features: bool = False) -> OnnxFile:
     """Return the ONNX model in `path`; `features` makes the last hidden layer an output.

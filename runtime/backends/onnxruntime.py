@@ -6,7 +6,6 @@ for single nodes. ONNX Runtime API: session.disable_cpu_ep_fallback, session.rec
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections import Counter
 from pathlib import Path
@@ -16,9 +15,11 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
+from alexnet.bfloat16 import runnable_on_cpu
 from alexnet.errors import DeviceError, ModelError
 from alexnet.files import sha256_of
 from alexnet.gpu import find_gpus
+from alexnet.ops import register
 from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats
 from alexnet.runtime.backends.onnx_file import OnnxBackend, OnnxFile, read_onnx
 
@@ -134,7 +135,7 @@ def _session(
     if on_gpu and hasattr(ort, "preload_dlls"):
         # CUDA and cuDNN from their Python packages, where these are installed.
         ort.preload_dlls()
-    _register_operators(file, settings)
+    register(settings, file.model)
     try:
         return ort.InferenceSession(_source(file, on_gpu), settings, providers=providers)
     except Exception as error:
@@ -153,22 +154,9 @@ def _source(file: OnnxFile, on_gpu: bool) -> bytes | str:
     """Return what the session opens; bfloat16, which the CPU provider lacks, is written out in float32 for it."""
     if on_gpu or file.metadata.precision != "bf16":
         return file.source()
-    from alexnet.bfloat16 import runnable_on_cpu
-
     onnx.load_external_data_for_model(file.model, str(file.path.parent))
     data: bytes = runnable_on_cpu(file.model).SerializeToString()
     return data
-
-
-def _register_operators(file: OnnxFile, settings: ort.SessionOptions) -> None:
-    """Load the library of the operators that the graph names and does not bring."""
-    if bare := file.bare_operators():
-        try:
-            importlib.import_module("alexnet.ops").register(settings, file.model)
-        except ImportError:
-            raise ModelError(
-                f"{file.path} needs a library for {', '.join(bare)}; export it with --lrn function"
-            ) from None
 
 
 def _assigned(session: ort.InferenceSession) -> Counter[str]:

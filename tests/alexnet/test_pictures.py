@@ -21,6 +21,7 @@ from alexnet.pictures import (
     load_picture,
     square,
 )
+from alexnet.recipe import DataRecipe
 
 SIDE = Preprocessing(32)
 
@@ -240,3 +241,13 @@ def test_scaled_decoding_of_photographs_stays_within_its_bound(photos: Path) -> 
                 scaled = load_picture(path, Preprocessing(side), scaled=True).astype(np.int64)
                 assert np.abs(scaled - whole).max() <= SCALED_BOUND, (path, side)
                 assert np.abs(scaled - whole).mean() <= SCALED_MEAN_BOUND, (path, side)
+
+
+def test_a_warped_picture_keeps_its_edges_and_the_rule_is_told() -> None:
+    warped = Preprocessing.of(DataRecipe(picture=32, resize="warp"))
+    wide = Image.fromarray(scene(48, 96))
+    assert np.array_equal(square(wide, warped), np.asarray(wide.resize((32, 32), Image.Resampling.BILINEAR)))
+    assert not np.array_equal(square(wide, warped), square(wide, SIDE))
+    assert Preprocessing.from_values(warped.to_values()) == warped
+    assert warped.to_values() != SIDE.to_values()
+    assert warped.recipe() == DataRecipe(picture=32, resize="warp")

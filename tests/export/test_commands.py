@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -20,11 +21,7 @@ Cli = Callable[..., Result]
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:
     """Three runs of one data set: two small networks, and one whose crops cannot share a stem."""
-    recipes = (
-        TINY,
-        NetworkRecipe(width=1 / 16, crop=64, classes=7, columns=1),
-        NetworkRecipe(width=1 / 16, crop=66, classes=7),
-    )
+    recipes = (TINY, replace(TINY, columns=1), replace(TINY, crop=66))
     return [
         write_run(tmp_path / "runs" / f"net-{place}", random_source(recipe, seed=place))
         for place, recipe in enumerate(recipes)

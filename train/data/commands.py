@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from alexnet.recipe import Resize
+
 
 @click.group()
 def data() -> None:
@@ -76,10 +78,26 @@ Examples:
 @click.option(
     "--format", "form", type=click.Choice(["raw", "jpeg"]), default="raw", show_default=True, help="Of the shards."
 )
+@click.option(
+    "--resize",
+    type=click.Choice(["shorter", "warp"]),
+    default="shorter",
+    show_default=True,
+    help="Shorter side to the size, then the centre (section 2); or both sides to it, as Caffe does.",
+)
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of the JPEGs.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes  [default: one a core]")
 @click.option("--strict", is_flag=True, help="End at the first picture that cannot be decoded, with exit code 4.")
-def prepare(source: str, out: Path, size: int, form: str, quality: int, workers: int | None, strict: bool) -> None:
+def prepare(
+    source: str,
+    out: Path,
+    size: int,
+    form: str,
+    resize: Resize,
+    quality: int,
+    workers: int | None,
+    strict: bool,
+) -> None:
     """Bring the pictures of SOURCE to one size, in shards that training maps into memory, with their statistics.
 
     Killed half-way, the same command goes on; an unfinished OUT is never taken for whole.
@@ -97,13 +115,15 @@ def prepare(source: str, out: Path, size: int, form: str, quality: int, workers:
             workers=workers or os.cpu_count() or 1,
             strict=strict,
             progress=count,
+            resize=resize,
         )
+    warped = " --set data.resize=warp" if resize == "warp" else ""
     for reason in done.skipped:
         click.echo(f"skipped: {' '.join(reason.split())}", err=True)
     click.echo(
         f"{out}: {done.pictures['train']:,} pictures to train on and {done.pictures['val']:,} held out, "
         f"{done.classes} classes, {len(done.skipped)} skipped\n"
-        f"next: alexnet train --data {out} --set data.picture={size}"
+        f"next: alexnet train --data {out} --set data.picture={size}{warped}"
     )
 
 

@@ -30,23 +30,32 @@ def data_classes(path: Path) -> tuple[str, ...]:
     return prepared_classes(path) if is_prepared(path) else folder_classes(path)
 
 
+def _prepared_otherwise(path: Path, found: Preprocessing, asked: Preprocessing) -> InputError:
+    """Return the error for prepared pictures of another size, or resized by another rule."""
+    if found.side == asked.side:
+        return InputError(
+            f"{path} is prepared by {found.resize!r}, {asked.resize!r} is asked for; "
+            f"prepare it again with --resize {asked.rule}, or add --set data.resize={found.rule}"
+        )
+    return InputError(
+        f"{path} is prepared at {found.side} pixels, {asked.side} are asked for; "
+        f"prepare it again with --size {asked.side}, or add --set data.picture={found.side}"
+    )
+
+
 def open_data(
     path: Path, recipe: DataRecipe, loading: Callable[[str], Count], parts: tuple[str, ...] = ("train", "val")
 ) -> Data:
     """Return prepared data, or a folder of pictures read into memory, told as they load; only the `parts` asked for.
 
-    Raises InputError when prepared pictures have another size than the recipe's.
+    Raises InputError when prepared pictures have another size than the recipe's, or were resized by another rule.
     """
-    side = recipe.picture
+    preprocessing = Preprocessing.of(recipe)
     if is_prepared(path):
         prepared = open_prepared(path)
-        if prepared.preprocessing != Preprocessing(side):
-            raise InputError(
-                f"{path} is prepared at {prepared.preprocessing.side} pixels, {side} are asked for; "
-                f"prepare it again with --size {side}, or add --set data.picture={prepared.preprocessing.side}"
-            )
+        if prepared.preprocessing != preprocessing:
+            raise _prepared_otherwise(path, prepared.preprocessing, preprocessing)
         statistics = prepared.statistics.with_mean(recipe.mean)
         return Data(prepared.classes, {part: prepared.parts[part] for part in parts}, statistics)
-    preprocessing = Preprocessing(side)
     loaded = {part: load_part(path, part, preprocessing, loading(part)) for part in parts}
     return Data(folder_classes(path), loaded, None)

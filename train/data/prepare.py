@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save
 from alexnet.errors import InputError, PictureError
 from alexnet.files import read_json, sha256_of, write_bytes, write_json
 from alexnet.pictures import Preprocessing, square
+from alexnet.recipe import DataRecipe, Resize
 from alexnet.train.data.processes import process_map
 from alexnet.train.data.shards import FORMAT, INDEX, PLAN
 from alexnet.train.data.sources import PARTS, Item, list_source, read_item
@@ -49,6 +50,7 @@ def prepare(
     workers: int,
     strict: bool,
     progress: Callable[[int, int], None],
+    resize: Resize = "shorter",
 ) -> Preparation:
     """Prepare `source` in the folder `out` at `side` pixels, as raw or as jpeg of `quality`, on `workers` processes.
 
@@ -56,13 +58,13 @@ def prepare(
     when `out` was begun from another source or with other settings.
     """
     listed = list_source(source)
-    preprocessing = Preprocessing(side)
+    preprocessing = Preprocessing.of(DataRecipe(picture=side, resize=resize))
     tasks = [
         (f"{part}-{number:05d}", listed.items[part][first : first + SHARD])
         for part in PARTS
         for number, first in enumerate(range(0, len(listed.items[part]), SHARD))
     ]
-    _begin(out, source, listed.classes, tasks, side, form, quality)
+    _begin(out, source, listed.classes, tasks, preprocessing, form, quality)
     total = sum(len(items) for _, items in tasks)
     work = partial(_write_shard, out, preprocessing=preprocessing, form=form, quality=quality, strict=strict)
     done = 0
@@ -78,7 +80,7 @@ def _begin(
     source: str,
     classes: tuple[str, ...],
     tasks: list[tuple[str, list[Item]]],
-    side: int,
+    preprocessing: Preprocessing,
     form: str,
     quality: int,
 ) -> None:
@@ -88,12 +90,13 @@ def _begin(
         "source": source if source.startswith("generator") else str(Path(source).resolve()),
         "listing_sha256": listing,
         "classes": list(classes),
-        "side": side,
+        "side": preprocessing.side,
+        "resize": preprocessing.rule,
         "form": form,
         "quality": quality if form == "jpeg" else None,
     }
     if (out / PLAN).is_file():
-        found = read_json(out / PLAN)
+        found = {"resize": "shorter", **read_json(out / PLAN)}
         differing = [key for key in plan if found.get(key) != plan[key]]
         if differing:
             key = differing[0]

@@ -15,8 +15,10 @@ from click.testing import Result
 
 from alexnet.errors import InputError
 from alexnet.pictures import Preprocessing
+from alexnet.recipe import DataRecipe
 from alexnet.train.data import prepare as preparing
 from alexnet.train.data.folder import load_part
+from alexnet.train.data.opened import open_data
 from alexnet.train.data.shards import open_prepared
 from alexnet.train.data.statistics import measure_statistics
 
@@ -156,3 +158,18 @@ def test_training_on_prepared_data_is_training_on_the_folder(data: Path, tmp_pat
     assert lines[0]["loss"] == lines[1]["loss"]
     other = run_cli("train", "--recipe", "quickstart", "--data", tmp_path / "out", "--out", tmp_path / "c")
     assert (other.exit_code, "is prepared at 72 pixels, 128 are asked for" in other.output) == (3, True)
+
+
+def test_warped_pictures_are_not_taken_for_cropped_ones(data: Path, tmp_path: Path, run_cli: Cli) -> None:
+    warp = ("--size", "72", "--resize", "warp")
+    done = run_cli("data", "prepare", data, tmp_path / "out", *warp)
+    assert (done.exit_code, "--set data.resize=warp" in done.output) == (0, True), done.output
+    warped = open_prepared(tmp_path / "out")
+    assert warped.preprocessing == Preprocessing.of(DataRecipe(picture=72, resize="warp"))
+    direct = load_part(data, "val", warped.preprocessing).pictures
+    assert np.array_equal(warped.parts["val"].pictures[:], direct)
+    assert run_cli("data", "prepare", data, tmp_path / "out", *warp).exit_code == 0
+    again = run_cli("data", "prepare", data, tmp_path / "out", "--size", "72")
+    assert (again.exit_code, "begun with resize 'warp'" in again.output) == (3, True), again.output
+    with pytest.raises(InputError, match=r"prepare it again with --resize shorter, or add --set data.resize=warp"):
+        open_data(tmp_path / "out", DataRecipe(picture=72), lambda part: lambda done, total: None)
