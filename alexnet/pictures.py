@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import stat
 import threading
 import warnings
@@ -34,6 +35,10 @@ FILE_LIMIT = 1_000_000_000
 # Pictures of more pixels are decoded one at a time, so that memory does not grow with the number of threads.
 LARGE = 25_000_000
 _large_turn = threading.Lock()
+# A JPEG may be decoded at a fraction of its size that leaves this many times the side of the square. Of 50 photographs
+# at sides of 16 to 128, values 0 to 255 then differed by 29 at most, where texture is finest, and by 2.9 in a picture's
+# mean; that is no rounding, so it is done on request only.
+SCALED_SIDES, SCALED_BOUND, SCALED_MEAN_BOUND = 4, 32, 3.0
 
 # EXIF orientation -> what turns the picture upright; 1 is upright already, other values say nothing.
 TURNS = {
@@ -198,15 +203,23 @@ def square(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     return np.asarray(image, dtype=np.uint8)
 
 
-def load_picture(path: Path, preprocessing: Preprocessing) -> Pixels:
+def load_picture(path: Path, preprocessing: Preprocessing, *, scaled: bool = False) -> Pixels:
     """Return the picture in a file as uint8 [S, S, 3]; PictureError when it cannot be read or decoded.
 
+    `scaled` decodes a JPEG at a half, a quarter or an eighth of its size where at least SCALED_SIDES times S remain, in
+    about half the time; values then differ from those of the whole picture, by SCALED_BOUND of 255 at most in
+    photographs, and by SCALED_MEAN_BOUND in the mean.
     Any number of threads may call it; pictures of more than LARGE pixels are decoded one at a time.
     """
     data, name = _read(path), str(path)
     with _damage_as_picture_error(data, name):
         image = _opened(data, name)
-        with _large_turn if image.width * image.height > LARGE else contextlib.nullcontext():
+        large = image.width * image.height > LARGE
+        if scaled:
+            # libjpeg's scaling in the frequency domain; Pillow ignores it for other formats.
+            rate = preprocessing.side * SCALED_SIDES / min(image.size)
+            image.draft(None, (math.ceil(image.width * rate), math.ceil(image.height * rate)))
+        with _large_turn if large else contextlib.nullcontext():
             return square(_decoded(image), preprocessing)
 
 
@@ -249,20 +262,40 @@ def find_pictures(paths: list[Path]) -> Iterator[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the pictures under `folder`, depth first, names in sorted order, each real folder once."""
-    waiting, seen = [folder], set()
-    while waiting:
-        entry = waiting.pop()
+    """Yield the pictures under `folder`, depth first, names in sorted order, each real folder once.
+
+    Of a folder only the names are held, and of those below it the ones that lead to the present place.
+    """
+    seen: set[tuple[int, int]] = set()
+    above = [(folder, _names(folder, seen))]
+    while above:
+        parent, left = above[-1]
+        if not left:
+            above.pop()
+            continue
+        entry = parent / left.pop()
         try:
             below = entry.is_dir()
-            if below:
-                status = entry.stat()
-                if (status.st_dev, status.st_ino) in seen:
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-                entries = sorted(entry.iterdir(), reverse=True)
-                waiting += [inside for inside in entries if not inside.name.startswith(".")]
         except OSError as error:
-            raise InputError(f"{entry} cannot be read: {error.strerror or error}; mend its permissions") from None
-        if not below and entry.suffix.lower() in SUFFIXES:
+            raise _unreadable(entry, error) from None
+        if below:
+            above.append((entry, _names(entry, seen)))
+        elif entry.suffix.lower() in SUFFIXES:
             yield entry
+
+
+def _names(folder: Path, seen: set[tuple[int, int]]) -> list[str]:
+    """Return the names in a folder, last first and without hidden ones; none when it has been seen already."""
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return []
+        seen.add((status.st_dev, status.st_ino))
+        return sorted((entry.name for entry in folder.iterdir() if not entry.name.startswith(".")), reverse=True)
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    """Return the error for a folder, or what stands in one, that cannot be read."""
+    return InputError(f"{path} cannot be read: {error.strerror or error}; mend its permissions")

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LINE_SECONDS = 10.0
 
-Count = Callable[[int, int], None]
+# Takes what is done and the total, None where it is not known.
+Count = Callable[[int, int | None], None]
 
 
 @contextmanager
@@ -34,12 +35,15 @@ def _lines(description: str, console: Console) -> Count:
     """Return a counter that prints a line when LINE_SECONDS have passed since the last."""
     began = said = time.monotonic()
 
-    def count(done: int, total: int) -> None:
+    def count(done: int, total: int | None) -> None:
         nonlocal said
         now = time.monotonic()
         if now - said >= LINE_SECONDS:
             said = now
-            left = (now - began) / max(done, 1) * (total - done)
-            console.print(f"{description}: {done:,} of {total:,}, {left:.0f} s left", highlight=False)
+            if total is None:
+                text = f"{done:,}, {done / (now - began):,.1f} a second"
+            else:
+                text = f"{done:,} of {total:,}, {(now - began) / max(done, 1) * (total - done):.0f} s left"
+            console.print(f"{description}: {text}", highlight=False)
 
     return count

@@ -1,26 +1,35 @@
-"""Batched ten-crop inference over files: decoding runs ahead in threads, answers come in the order of the paths."""
+"""Batched inference over a stream of files: decoding, assembling batches and running the model overlap.
+
+Threads decode one batch ahead, this thread assembles the next one, and another thread runs the model; answers come in
+the order of the paths. At most three batches of pictures are held, whatever the number of paths.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from alexnet.errors import ModelError, PictureError
 from alexnet.pictures import load_picture
-from alexnet.runtime.backends import Backend, Floats
+from alexnet.runtime.backends import Backend, Floats, OutOfMemory
+from alexnet.runtime.ensemble import with_features
 
 Pixels = npt.NDArray[np.uint8]
+Features = Literal["mean", "centre"]
+# The files of a batch in their order, each with the reason when it is no picture.
+Files = list[tuple[Path, str | None]]
 
 DEFAULT_BATCH = 8
-# Batches of decoded pictures that wait at most: memory stays the same for any number of pictures.
-AHEAD = 2
+# The place of the centre crop among ten: `alexnet.crops.five_offsets`.
+CENTRE = 4
 
 
 @dataclass(frozen=True)
@@ -33,64 +42,144 @@ class Answer:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one picture: its best classes, best first, or the reason why it has none."""
+    """What became of one picture: its best classes, best first, or the reason why it has none.
+
+    `features` is the last hidden layer float32 [F] where it was asked for.
+    """
 
     path: Path
     answers: tuple[Answer, ...]
     error: str | None = None
+    features: Floats | None = None
 
 
 def classify(
-    backend: Backend, paths: Iterable[Path], *, top: int = 5, batch: int = DEFAULT_BATCH, workers: int = 2
+    backend: Backend,
+    paths: Iterable[Path],
+    *,
+    top: int = 5,
+    batch: int = DEFAULT_BATCH,
+    workers: int = 2,
+    features: Features | None = None,
+    scaled: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[Result]:
     """Yield a result for each path, in the order given; a picture that cannot be decoded yields its error.
 
-    `batch` pictures are classified at once, fewer where the backend takes fewer; `workers` threads decode.
+    `batch` pictures are classified at once, fewer where the backend takes fewer or its memory does not hold them, which
+    `say` is told; `workers` threads decode, JPEGs at a fraction of their size where `scaled` (see `load_picture`).
+    `features` asks for the last hidden layer, the mean of the crops' or that of the centre crop.
     """
-    size = min(batch, backend.largest_batch or batch)
-    pool = ThreadPoolExecutor(workers)
+    runner = _Runner(backend, min(batch, backend.largest_batch or batch), features, say)
+    at_once = getattr(backend, "in_flight", 1)
+    decoders, running = ThreadPoolExecutor(workers), ThreadPoolExecutor(at_once)
+    answered: deque[tuple[Files, Future[_Answers]]] = deque()
     try:
-        waiting: deque[tuple[Path, Future[Pixels | PictureError]]] = deque()
-        source = iter(paths)
-
-        def refill() -> None:
-            for path in islice(source, size * (1 + AHEAD) - len(waiting)):
-                waiting.append((path, pool.submit(_load, path, backend)))
-
-        refill()
-        while waiting:
-            taken: list[tuple[Path, Pixels | PictureError]] = []
-            good = 0
-            # A run of bad pictures is passed on after a while, so that it is reported as it comes.
-            while waiting and good < size and len(taken) < size * (1 + AHEAD):
-                path, future = waiting.popleft()
-                taken.append((path, future.result()))
-                good += not isinstance(taken[-1][1], PictureError)
-                refill()
-            yield from _answer(backend, taken, top)
+        for files, pictures in _batches(backend, paths, decoders, runner, scaled):
+            answered.append((files, running.submit(runner.answers, pictures)))
+            del pictures
+            if len(answered) > at_once:
+                yield from _results(backend, *answered.popleft(), top)
+        while answered:
+            yield from _results(backend, *answered.popleft(), top)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (decoders, running):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _load(path: Path, backend: Backend) -> Pixels | PictureError:
+def _batches(
+    backend: Backend, paths: Iterable[Path], decoders: ThreadPoolExecutor, runner: _Runner, scaled: bool
+) -> Iterator[tuple[Files, Pixels]]:
+    """Yield files and the pictures [N, S, S, 3] of the good ones, N whole batches but for the last."""
+    waiting: deque[tuple[Path, Future[Pixels | PictureError]]] = deque()
+    source, side = iter(paths), backend.metadata.preprocessing.side
+
+    def refill() -> None:
+        for path in islice(source, max(0, runner.size - len(waiting))):
+            waiting.append((path, decoders.submit(_load, path, backend, scaled)))
+
+    refill()
+    while waiting:
+        size, good = runner.size, 0
+        files: Files = []
+        pictures = np.empty((size, side, side, 3), dtype=np.uint8)
+        # A run of bad pictures is passed on after a while, so that it is reported as it comes.
+        while waiting and good < size and len(files) < 3 * size:
+            path, future = waiting.popleft()
+            picture = future.result()
+            del future
+            if isinstance(picture, PictureError):
+                files.append((path, picture.message))
+            else:
+                files.append((path, None))
+                pictures[good] = picture
+                good += 1
+            refill()
+        yield files, pictures[:good]
+        del pictures
+
+
+def _load(path: Path, backend: Backend, scaled: bool) -> Pixels | PictureError:
     """Return a file's picture as the model wants it, or the error that says why there is none."""
     try:
-        return load_picture(path, backend.metadata.preprocessing)
+        return load_picture(path, backend.metadata.preprocessing, scaled=scaled)
     except PictureError as error:
         return error
 
 
-def _answer(backend: Backend, taken: list[tuple[Path, Pixels | PictureError]], top: int) -> Iterator[Result]:
+# Probabilities [N, classes], and features [N, F] where they were asked for.
+_Answers = tuple[Floats, Floats | None]
+
+
+class _Runner:
+    """Runs batches of at most `size` pictures; where memory runs out it halves the size and goes on."""
+
+    def __init__(
+        self, backend: Backend, size: int, features: Features | None, say: Callable[[str], None] | None
+    ) -> None:
+        self.backend, self.size, self.features, self.say = backend, size, features, say
+
+    def answers(self, pictures: Pixels) -> _Answers:
+        """Return the answers for pictures, in parts that fit; OutOfMemory when a single picture does not."""
+        parts: list[_Answers] = []
+        first = 0
+        while first < len(pictures):
+            try:
+                parts.append(self._run(pictures[first : first + self.size]))
+                first += len(parts[-1][0])
+            except OutOfMemory as error:
+                fixed = self.backend.metadata.batch is not None
+                if self.size == 1 or fixed:
+                    raise
+                self.size = max(1, min(self.size, len(pictures) - first) // 2)
+                if self.say:
+                    self.say(f"{error.message.partition(';')[0]}: going on with batches of {self.size}")
+        layers = [layer for _, layer in parts if layer is not None]
+        answers = np.concatenate([answer for answer, _ in parts]) if parts else np.empty((0, 0), dtype=np.float32)
+        return answers, np.concatenate(layers) if layers else None
+
+    def _run(self, pictures: Pixels) -> _Answers:
+        """Return the answers of one batch."""
+        if self.features is None:
+            return self.backend.probabilities(pictures), None
+        probabilities, layer = with_features(self.backend).probabilities_and_features(pictures)
+        if self.features == "mean":
+            return probabilities, layer.mean(axis=1, dtype=np.float64).astype(np.float32)
+        return probabilities, layer[:, min(CENTRE, layer.shape[1] - 1)]
+
+
+def _results(backend: Backend, files: Files, future: Future[_Answers], top: int) -> Iterator[Result]:
     """Yield the results of one batch, errors in their places."""
-    pictures = [picture for _, picture in taken if not isinstance(picture, PictureError)]
-    answers = iter(backend.probabilities(np.stack(pictures)) if pictures else ())
-    labels = backend.metadata.labels
-    for path, picture in taken:
-        if isinstance(picture, PictureError):
-            yield Result(path, (), picture.message)
+    answers, layers = future.result()
+    row, labels = 0, backend.metadata.labels
+    for path, error in files:
+        if error is not None:
+            yield Result(path, (), error)
             continue
-        probabilities: Floats = next(answers)
+        probabilities, features = answers[row], None if layers is None else layers[row]
+        row += 1
         if not np.isfinite(probabilities).all():
             raise ModelError(f"the model answers NaN or infinity for {path}; see what alexnet check says of it")
         best = np.argsort(-probabilities, kind="stable")[:top]
-        yield Result(path, tuple(Answer(labels[place], float(probabilities[place])) for place in best))
+        found = tuple(Answer(labels[place], float(probabilities[place])) for place in best)
+        yield Result(path, found, features=features)

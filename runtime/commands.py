@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, Literal, cast
 
 import click
+
+from alexnet.runtime.backends.interface import BackendOptions
+from alexnet.runtime.options import backend_options
 
 
 @click.command(
     epilog="""\b
 Examples:
   alexnet infer --engine model.onnx images/
-  alexnet infer --engine model.plan photo.jpg scans/ --top 3
-  alexnet infer --engine model.onnx images/ --csv > answers.csv
-  alexnet infer --engine model.onnx images/ --json --strict
+  alexnet infer --engine a.onnx --engine b.onnx photo.jpg 'scans/**/*.png' --top 3
+  find photos -name '*.jpg' -print0 | alexnet infer --engine model.onnx --jsonl -o answers.jsonl --resume -
+  alexnet infer --engine model.onnx images/ --csv --features features.npy
 """
 )
 @click.option(
     "--engine",
+    "engines",
     required=True,
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="Model: a .onnx file or a .plan with its sidecar.",
+    help="Model: a .onnx file or a plan with its sidecar; several are averaged as an ensemble.",
 )
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True)
 @click.option(
     "--top",
     type=click.IntRange(min=1),
@@ -32,38 +38,43 @@ Examples:
     help="Classes to print for each picture.",
 )
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures in a batch.")
+@click.option("--crops", type=click.Choice(["ten", "one"]), help="End unless the engines average so many crops.")
 @click.option("--json", "form", flag_value="json", help="Print one JSON document.")
+@click.option("--jsonl", "form", flag_value="jsonl", help="Print a JSON object a line for each picture as it comes.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV: path,rank,label,probability,error.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File for the results, not standard output.")
+@click.option("--resume", is_flag=True, help="Go on with the --csv or --jsonl file -o of a run that was killed.")
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path),
+    help="File for the last hidden layer of each picture: .npy, or .parquet.",
+)
+@click.option(
+    "--features-of",
+    type=click.Choice(["mean", "centre"]),
+    default="mean",
+    show_default=True,
+    help="Features: the mean over the crops, or the centre crop's.",
+)
+@click.option("--scaled-decoding", "scaled", is_flag=True, help="Decode large JPEGs at a fraction: docs/inference.md.")
 @click.option("--strict", is_flag=True, help="End at the first picture that cannot be classified, with exit code 4.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the backend  [default: all cores]")
 @click.option("--quiet", is_flag=True, help="No progress and no summary on standard error.")
+@backend_options
 def infer(
-    engine: Path,
-    paths: tuple[Path, ...],
-    top: int,
-    batch: int,
-    form: str | None,
-    strict: bool,
-    threads: int | None,
-    quiet: bool,
+    engines: tuple[Path, ...], paths: tuple[str, ...], form: str | None, backend: BackendOptions, **rest: Any
 ) -> None:
-    """Classify pictures, ten crops each: PATHS are pictures and folders of them, walked in sorted order.
+    """Classify pictures: PATHS are files, folders, quoted patterns, and - for a list of paths on standard input.
 
-    Results go to standard output, progress and reports to standard error. A picture that cannot be decoded is
-    reported and counted, and the others are classified.
+    Folders are walked in sorted order, lists are separated by newlines or NULs. Results go to standard output or -o, in
+    the order of the pictures, progress and reports to standard error. A picture that cannot be decoded is reported and
+    counted, and the others are classified.
     """
-    from alexnet.runtime.session import infer_paths
+    from dataclasses import replace
 
-    infer_paths(
-        engine,
-        list(paths),
-        top=top,
-        batch=batch,
-        form=form or "table",
-        strict=strict,
-        threads=threads,
-        quiet=quiet,
-    )
+    from alexnet.runtime.session import InferOptions, infer_paths
+
+    options = InferOptions(form=cast(Literal["table", "csv", "json", "jsonl"], form or "table"), **rest)
+    infer_paths(list(engines), list(paths), options, replace(backend, features=options.features is not None))
 
 
 @click.command(

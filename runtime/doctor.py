@@ -9,7 +9,7 @@ from importlib import metadata
 
 from alexnet import __version__
 from alexnet.gpu import find_gpus
-from alexnet.runtime.backends import BACKENDS
+from alexnet.runtime.backends.table import BACKENDS, advice, missing
 
 # Extra -> (packages, what it is for).
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -19,9 +19,13 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
         ("onnxruntime-gpu", "tensorrt", "cuda-python", "nvidia-cuda-nvrtc"),
         "engines for any NVIDIA GPU, datacentre GPUs among them",
     ),
-    "rtx": (("tensorrt-rtx", "cuda-python"), "engines for RTX cards, built ahead of time without a GPU"),
+    "rtx": (
+        ("tensorrt-rtx", "cuda-python"),
+        "engines for RTX cards, built ahead of time without a GPU",
+    ),
     "ilsvrc": (("scipy",), "reading the class list of ILSVRC's devkit (meta.mat)"),
-    "openvino": (("openvino",), "another runtime for the ONNX model"),
+    "openvino": (("openvino",), "another runtime for the ONNX model on a CPU"),
+    "parquet": (("pyarrow",), "features as Parquet"),
 }
 
 
@@ -57,17 +61,22 @@ def examine() -> list[Finding]:
     for extra, (packages, purpose) in EXTRAS.items():
         versions = {package: installed(package) for package in packages}
         found = ", ".join(f"{package} {version or 'not installed'}" for package, version in versions.items())
-        missing = None in versions.values()
+        absent = None in versions.values()
         findings.append(
             Finding(
                 f"extra {extra}",
                 found,
-                f"for {purpose}: pip install 'alexnet-toolchain[{extra}]'" if missing else "",
+                f"for {purpose}: pip install 'alexnet-toolchain[{extra}]'" if absent else "",
             )
         )
     for info in BACKENDS:
+        reason = missing(info)
         findings.append(
-            Finding(f"backend {info.name}", f"{info.suffix} on {info.device}, needs {', '.join(info.packages)}")
+            Finding(
+                f"backend {info.name}",
+                f"{' '.join(info.suffixes)} on {info.device}: {f'not usable, {reason}' if reason else 'usable'}",
+                advice(info) if reason else "",
+            )
         )
     return findings + _conflicts()
 

@@ -17,7 +17,7 @@ import numpy as np
 from alexnet.errors import DeviceError, SidecarError, missing_package
 from alexnet.gpu import Gpu, GpuSearch, find_gpus
 from alexnet.ops.tensorrt_plugin import register_plugin
-from alexnet.runtime.backends import Backend, Floats, Pixels
+from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats, Pixels
 from alexnet.runtime.cuda import Stream
 from alexnet.sidecar import Sidecar
 from alexnet.tensorrt_log import tensorrt_log
@@ -26,8 +26,8 @@ from alexnet.tensorrt_log import tensorrt_log
 EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
 
 
-def open_engine(path: Path, threads: int | None) -> Backend:
-    """Return the engine in `path`, ready to run; `threads` has no meaning on a GPU.
+def open_engine(path: Path, options: BackendOptions) -> Backend:
+    """Return the engine in `path`, ready to run.
 
     Raises SidecarError, MissingPackageError or DeviceError, each naming both sides and what mends it.
     """

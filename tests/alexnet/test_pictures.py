@@ -12,7 +12,15 @@ import pytest
 from PIL import Image
 
 from alexnet.errors import ModelError
-from alexnet.pictures import Preprocessing, decode_picture, find_pictures, load_picture, square
+from alexnet.pictures import (
+    SCALED_BOUND,
+    SCALED_MEAN_BOUND,
+    Preprocessing,
+    decode_picture,
+    find_pictures,
+    load_picture,
+    square,
+)
 from alexnet.recipe import DataRecipe
 
 SIDE = Preprocessing(32)
@@ -203,6 +211,36 @@ def test_real_photographs_fill_the_square(photos: Path) -> None:
         picture = load_picture(path, Preprocessing(256))
         assert (picture.shape, picture.dtype) == ((256, 256, 3), np.uint8)
         assert picture.std() > 10
+
+
+@pytest.mark.parametrize(("side", "quality"), [(64, 75), (64, 95), (70, 90), (31, 90)])
+def test_scaled_decoding_stays_within_its_bound(tmp_path: Path, side: int, quality: int) -> None:
+    coarse = np.random.default_rng(side).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((820, 610), Image.Resampling.BICUBIC)
+    noise = np.random.default_rng(quality).normal(0, 5, (610, 820, 1))
+    Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8)).save(tmp_path / "a.jpg", quality=quality)
+    whole = load_picture(tmp_path / "a.jpg", Preprocessing(side)).astype(np.int64)
+    scaled = load_picture(tmp_path / "a.jpg", Preprocessing(side), scaled=True).astype(np.int64)
+    assert (scaled != whole).any()
+    assert np.abs(scaled - whole).max() <= SCALED_BOUND
+    assert np.abs(scaled - whole).mean() <= SCALED_MEAN_BOUND
+
+
+def test_scaled_decoding_leaves_alone_what_is_not_much_larger(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (380, 400, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
+    for side in (64, 200, 500):
+        whole = load_picture(tmp_path / "a.jpg", Preprocessing(side))
+        assert np.array_equal(load_picture(tmp_path / "a.jpg", Preprocessing(side), scaled=True), whole)
+
+
+def test_scaled_decoding_of_photographs_stays_within_its_bound(photos: Path) -> None:
+    for path in sorted(photos.iterdir()):
+        if path.suffix.lower() in (".jpg", ".jpeg"):
+            for side in (16, 32, 64, 128, 256):
+                whole = load_picture(path, Preprocessing(side)).astype(np.int64)
+                scaled = load_picture(path, Preprocessing(side), scaled=True).astype(np.int64)
+                assert np.abs(scaled - whole).max() <= SCALED_BOUND, (path, side)
+                assert np.abs(scaled - whole).mean() <= SCALED_MEAN_BOUND, (path, side)
 
 
 def test_a_warped_picture_keeps_its_edges_and_the_rule_is_told() -> None:

@@ -40,3 +40,12 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with counted("working", quiet=True) as count:
         count(1, 2)
     assert capsys.readouterr().err == ""
+
+
+def test_without_a_total_the_pace_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([0.0, 5.0, 20.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with counted("working") as count:
+        count(10, None)
+        count(5000, None)
+    assert capsys.readouterr().err.splitlines() == ["working: 5,000, 250.0 a second"]

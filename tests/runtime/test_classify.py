@@ -11,8 +11,10 @@ from PIL import Image
 
 from alexnet.errors import ModelError
 from alexnet.metadata import ModelMetadata
+from alexnet.pictures import load_picture
 from alexnet.runtime import classify as classify_module
-from alexnet.runtime.classify import AHEAD, Result, classify
+from alexnet.runtime.backends import OutOfMemory
+from alexnet.runtime.classify import Result, classify
 from tests.runtime.conftest import LABELS, expected, metadata, png
 
 Pixels = npt.NDArray[np.uint8]
@@ -114,25 +116,109 @@ def test_a_long_run_of_bad_pictures_is_reported_as_it_comes(tmp_path: Path) -> N
 
     results = classify(Formula(), absent(), batch=2)  # type: ignore[arg-type]
     assert next(results).error is not None
-    assert taken <= 2 * 2 * (1 + AHEAD)
+    assert taken <= 3 * 2 * 4
 
 
-def test_decoding_runs_ahead_but_only_so_far(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_no_more_than_three_batches_are_held(files: list[Path], batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[Path] = []
     load = classify_module.load_picture
 
-    def watched(path: Path, preprocessing: object) -> Pixels:
+    def watched(path: Path, preprocessing: object, scaled: bool) -> Pixels:
         loaded.append(path)
         return load(path, preprocessing)  # type: ignore[arg-type]
 
     monkeypatch.setattr(classify_module, "load_picture", watched)
-    results = classify(Formula(), files * 10, batch=2, workers=2)
-    next(results)
+    enough = threading.Event()
+
+    class Waiting(Formula):
+        def probabilities(self, pictures: Pixels) -> npt.NDArray[np.float32]:
+            enough.wait(timeout=10)
+            return super().probabilities(pictures)
+
+    results = classify(Waiting(), files * 10, batch=batch, workers=2)
+    consumer = threading.Thread(target=lambda: next(results))
+    consumer.start()
     until = time.monotonic() + 10
-    while len(loaded) < 2 * (1 + AHEAD) and time.monotonic() < until:
+    while len(loaded) < 3 * batch and time.monotonic() < until:
         time.sleep(0.001)
     time.sleep(0.05)
-    assert 2 * (1 + AHEAD) <= len(loaded) <= 2 * (2 + AHEAD)
+    # One batch runs, one waits to run, and one is decoded.
+    assert len(loaded) == 3 * batch
+    enough.set()
+    consumer.join(timeout=10)
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_the_next_batch_is_assembled_while_one_runs(files: list[Path]) -> None:
+    class Second(Formula):
+        """Its first batch ends when all pictures of the second have been asked for."""
+
+        def probabilities(self, pictures: Pixels) -> npt.NDArray[np.float32]:
+            assert self.batches or asked.wait(timeout=10)
+            return super().probabilities(pictures)
+
+    asked = threading.Event()
+
+    def paths() -> object:
+        for place, path in enumerate(files):
+            if place == 5:
+                asked.set()
+            yield path
+
+    assert len(list(classify(Second(), paths(), batch=3))) == 10  # type: ignore[arg-type]
+
+
+class Small(Formula):
+    """A device with room for `room` pictures."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def probabilities(self, pictures: Pixels) -> npt.NDArray[np.float32]:
+        if len(pictures) > self.room:
+            raise OutOfMemory("the GPU has no room for that many; use a smaller --batch")
+        return super().probabilities(pictures)
+
+
+def test_where_memory_runs_out_the_batch_is_halved_and_said(files: list[Path]) -> None:
+    said: list[str] = []
+    small, plenty = Small(3), Formula()
+    found = list(classify(small, files * 3, batch=8, say=said.append))
+    assert [result.answers for result in found] == [result.answers for result in classify(plenty, files * 3)]
+    assert max(small.batches) <= 3
+    assert said == [
+        "the GPU has no room for that many: going on with batches of 4",
+        "the GPU has no room for that many: going on with batches of 2",
+    ]
+
+
+def test_a_device_without_room_for_one_picture_is_an_error(files: list[Path]) -> None:
+    with pytest.raises(OutOfMemory):
+        list(classify(Small(0), files, batch=4))
+
+
+class Layered(Formula):
+    """Its last hidden layer is the mean colour, brighter from crop to crop."""
+
+    def probabilities_and_features(self, pictures: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        colours = pictures.mean((1, 2))[:, None] + np.arange(10)[None, :, None]
+        return self.probabilities(pictures), colours.astype(np.float32)
+
+
+def test_features_are_the_mean_of_the_crops_or_the_centre_one(files: list[Path]) -> None:
+    plain = [load_picture(path, metadata().preprocessing).mean((0, 1)) for path in files]
+    for of, more in (("mean", 4.5), ("centre", 4.0)):
+        found = classify(Layered(), files, batch=4, features=of)  # type: ignore[arg-type]
+        for result, colour in zip(found, plain, strict=True):
+            assert result.features is not None
+            assert np.abs(result.features - (colour + more)).max() < 1e-3
+
+
+def test_an_engine_without_hidden_layers_is_named(files: list[Path]) -> None:
+    with pytest.raises(ModelError, match="gives no hidden layer"):
+        list(classify(Formula(), files, features="mean"))
 
 
 def test_leaving_early_stops_the_threads(files: list[Path]) -> None:

@@ -17,7 +17,7 @@ Cli = Callable[..., Result]
 def test_the_report_names_every_extra_and_backend(run_cli: Cli) -> None:
     subjects = {entry["subject"] for entry in json.loads(run_cli("doctor", "--json").stdout)}
     assert {"Python", "GPU", "extra train", "extra cpu", "extra gpu", "extra rtx", "extra openvino"} <= subjects
-    assert {"backend onnxruntime", "backend tensorrt"} <= subjects
+    assert {"backend onnxruntime-cpu", "backend tensorrt"} <= subjects
     assert "extra cpu" in run_cli("doctor").stdout
 
 

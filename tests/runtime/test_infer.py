@@ -24,7 +24,7 @@ def test_the_table_has_a_line_a_picture_in_sorted_order(model: Path, images: Pat
     assert [line.split()[0] for line in lines] == [str(path) for path in sorted(images.rglob("*.png"))]
     assert [line.split()[1] for line in lines] == ["blue"] * 4 + ["green"] * 4 + ["red"] * 4
     assert "12 of 12 pictures classified, 0 skipped" in result.stderr
-    assert "onnxruntime on CPU, fp32, 10 crops each" in result.stderr
+    assert "onnxruntime-cpu on CPU, fp32, 10 crops each" in result.stderr
 
 
 def test_csv_ranks_the_classes(model: Path, images: Path, run_cli: Cli) -> None:
@@ -36,7 +36,7 @@ def test_csv_ranks_the_classes(model: Path, images: Path, run_cli: Cli) -> None:
 
 def test_json_says_what_made_it(model: Path, images: Path, run_cli: Cli) -> None:
     document = json.loads(run_cli("infer", "--engine", model, images, "--json").stdout)
-    assert (document["backend"], document["device"], document["precision"]) == ("onnxruntime", "CPU", "fp32")
+    assert (document["backend"], document["device"], document["precision"]) == ("onnxruntime-cpu", "CPU", "fp32")
     assert document["checkpoint_sha256"] == "d" * 64
     first = document["pictures"][0]
     assert {answer["label"] for answer in first["classes"]} == set(LABELS)

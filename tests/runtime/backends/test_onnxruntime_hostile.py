@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from alexnet.errors import DeviceError, ModelError
-from alexnet.runtime.backends import onnxruntime_cpu, open_backend
+from alexnet.runtime.backends import BackendOptions, onnxruntime, open_backend
 from tests.runtime.conftest import SIDE, colour_model
 
 PICTURES = np.zeros((3, SIDE, SIDE, 3), dtype=np.uint8)
@@ -83,7 +83,7 @@ def test_weights_in_other_files_are_found_wherever_they_hide(
 ) -> None:
     place(colours)
     (tmp_path / "weights.bin").write_bytes(bytes(4))
-    with pytest.raises(ModelError, match="keeps weights in other files, which are not read"):
+    with pytest.raises(ModelError, match="keeps more than its weights in other files, which are not read"):
         open_backend(save(colours, tmp_path / "model.onnx"))
 
 
@@ -148,7 +148,7 @@ def test_a_graph_that_fails_when_it_runs_is_a_model_error(tmp_path: Path, colour
 
 def test_another_provider_than_the_one_asked_for_is_an_error(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime_cpu.ort.InferenceSession, "get_providers", lambda self: providers)
+    monkeypatch.setattr(onnxruntime.ort.InferenceSession, "get_providers", lambda self: providers)
     with pytest.raises(DeviceError, match=r"CUDAExecutionProvider.*expected CPUExecutionProvider"):
         open_backend(model)
 
@@ -158,12 +158,12 @@ def test_the_number_of_threads_reaches_the_session(
     model: Path, threads: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    make = onnxruntime_cpu.ort.InferenceSession
+    make = onnxruntime.ort.InferenceSession
 
     def watch(data: bytes, options: Any, **rest: Any) -> Any:
         seen.append(options.intra_op_num_threads)
         return make(data, options, **rest)
 
-    monkeypatch.setattr(onnxruntime_cpu.ort, "InferenceSession", watch)
-    open_backend(model, threads)
+    monkeypatch.setattr(onnxruntime.ort, "InferenceSession", watch)
+    open_backend(model, BackendOptions(threads=threads))
     assert seen == [threads or 0]

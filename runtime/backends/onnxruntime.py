@@ -1,0 +1,174 @@
+"""ONNX Runtime: on the CPU, on an NVIDIA GPU by its CUDA provider, and by its TensorRT provider.
+
+A provider is asked for and then looked at: ONNX Runtime itself goes on silently with the CPU, for the whole graph or
+for single nodes. ONNX Runtime API: session.disable_cpu_ep_fallback, session.record_ep_graph_assignment_info.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+
+from alexnet.bfloat16 import runnable_on_cpu
+from alexnet.errors import DeviceError, ModelError
+from alexnet.files import sha256_of
+from alexnet.gpu import find_gpus
+from alexnet.ops import register
+from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats
+from alexnet.runtime.backends.onnx_file import OnnxBackend, OnnxFile, read_onnx
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+NAMES = {CPU: "onnxruntime-cpu", CUDA: "onnxruntime-cuda", TENSORRT: "onnxruntime-tensorrt"}
+
+
+class OnnxRuntime(OnnxBackend):
+    """An ONNX model in an ONNX Runtime session."""
+
+    library = "ONNX Runtime"
+
+    def __init__(self, session: ort.InferenceSession, file: OnnxFile, provider: str, options: BackendOptions) -> None:
+        super().__init__(file)
+        self.session = session
+        self.name = NAMES[provider]
+        self.input = session.get_inputs()[0].name
+        if provider == CPU:
+            self.device = "CPU"
+            # The CPU provider computes float16 graphs in float32 and drops the roundings between its nodes.
+            self.precision = "fp32" if file.metadata.precision == "fp16" else file.metadata.precision
+        else:
+            self.device = f"{find_gpus().gpus[options.gpu].name}{_elsewhere(session, provider)}"
+            self.precision = file.metadata.precision
+
+    def run(self, fed: npt.NDArray[Any]) -> list[Floats]:
+        """Return the graph's outputs for its input."""
+        answers: list[Floats] = self.session.run(self.outputs, {self.input: fed})
+        return answers
+
+    def close(self) -> None:
+        """Free the session."""
+        del self.session
+
+
+def open_cpu(path: Path, options: BackendOptions) -> Backend:
+    """Return the ONNX model in `path` on the CPU, with `options.threads` threads."""
+    return _open(path, options, [(CPU, {})])
+
+
+def open_cuda(path: Path, options: BackendOptions) -> Backend:
+    """Return the ONNX model in `path` on a GPU by the CUDA provider; float32 is float32, without TensorFloat-32."""
+    return _open(path, options, [(CUDA, _cuda_options(options))])
+
+
+def open_tensorrt(path: Path, options: BackendOptions) -> Backend:
+    """Return the ONNX model in `path` on a GPU by the TensorRT provider, what TensorRT refuses by CUDA.
+
+    What TensorRT compiles is kept in `options.cache`, in a folder by the model's digest, and loaded the next time.
+    """
+    cache = (options.cache or default_cache()) / f"onnxruntime-{ort.__version__}" / sha256_of(path)[:16]
+    cache.mkdir(parents=True, exist_ok=True)
+    tensorrt = {
+        "device_id": str(options.gpu),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(cache),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(cache),
+    }
+    return _open(path, options, [(TENSORRT, tensorrt), (CUDA, _cuda_options(options))])
+
+
+def default_cache() -> Path:
+    """Return the folder in which compiled models are kept: XDG_CACHE_HOME or ~/.cache, then alexnet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alexnet"
+
+
+def _cuda_options(options: BackendOptions) -> dict[str, str]:
+    """Return what the CUDA provider is given."""
+    return {"device_id": str(options.gpu), "use_tf32": "0"}
+
+
+def _open(path: Path, options: BackendOptions, providers: list[tuple[str, dict[str, str]]]) -> Backend:
+    """Return the model in a session of `providers`, the first being the one asked for.
+
+    Raises ModelError for a file that is no model of this toolchain or another precision than its own, and DeviceError
+    when ONNX Runtime gives another provider than the one asked for, or the CPU for some of the nodes, unless
+    `options.allow_cpu` says that this is well.
+    """
+    file, asked = read_onnx(path, options.features), providers[0][0]
+    if options.precision not in (None, file.metadata.precision):
+        raise ModelError(
+            f"{path} computes in {file.metadata.precision} and ONNX Runtime does what the model says, not "
+            f"{options.precision}; export it with --precision {options.precision}, or give --backend openvino-cpu"
+        )
+    session = _session(file, options, providers)
+    given = session.get_providers()
+    if given[0] != asked:
+        if not (options.allow_cpu and given[0] == CPU):
+            raise DeviceError(
+                f"ONNX Runtime runs {path} on {', '.join(given)}, expected {asked}; see alexnet doctor, "
+                "or accept the CPU with --allow-cpu"
+            )
+        asked = CPU
+    elif asked != CPU and not options.allow_cpu and (on_cpu := _assigned(session)[CPU]):
+        raise DeviceError(f"ONNX Runtime runs {on_cpu} nodes of {path} on the CPU; accept that with --allow-cpu")
+    return OnnxRuntime(session, file, asked, options)
+
+
+def _session(
+    file: OnnxFile, options: BackendOptions, providers: list[tuple[str, dict[str, str]]]
+) -> ort.InferenceSession:
+    """Return a session of the file; ModelError when ONNX Runtime refuses it, DeviceError when it is a GPU's fault."""
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4
+    settings.intra_op_num_threads = options.threads or 0
+    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    on_gpu = providers[0][0] != CPU
+    if on_gpu and not options.allow_cpu:
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    elif on_gpu:
+        providers = [*providers, (CPU, {})]
+    if on_gpu and hasattr(ort, "preload_dlls"):
+        # CUDA and cuDNN from their Python packages, where these are installed.
+        ort.preload_dlls()
+    register(settings, file.model)
+    try:
+        return ort.InferenceSession(_source(file, on_gpu), settings, providers=providers)
+    except Exception as error:
+        # ONNX Runtime's exceptions share no base class of their own.
+        if on_gpu:
+            raise DeviceError(
+                f"ONNX Runtime {ort.__version__} cannot run {file.path} by {providers[0][0]}: {error}; see alexnet "
+                "doctor, or accept the CPU with --allow-cpu"
+            ) from None
+        raise ModelError(
+            f"ONNX Runtime {ort.__version__} refuses {file.path}: {error}; export the model again"
+        ) from None
+
+
+def _source(file: OnnxFile, on_gpu: bool) -> bytes | str:
+    """Return what the session opens; bfloat16, which the CPU provider lacks, is written out in float32 for it."""
+    if on_gpu or file.metadata.precision != "bf16":
+        return file.source()
+    onnx.load_external_data_for_model(file.model, str(file.path.parent))
+    data: bytes = runnable_on_cpu(file.model).SerializeToString()
+    return data
+
+
+def _assigned(session: ort.InferenceSession) -> Counter[str]:
+    """Return how many nodes each provider runs, nothing where this ONNX Runtime cannot tell."""
+    found: Counter[str] = Counter()
+    if hasattr(session, "get_provider_graph_assignment_info"):
+        for part in session.get_provider_graph_assignment_info():
+            found[str(part.ep_name)] += len(part.get_nodes())
+    return found
+
+
+def _elsewhere(session: ort.InferenceSession, provider: str) -> str:
+    """Return which nodes run by another provider than the session's, as an addition to the device."""
+    others = [f"{number} nodes by {name}" for name, number in _assigned(session).items() if name != provider]
+    return f" ({', '.join(others)})" if others else ""

@@ -1,0 +1,57 @@
+"""The options that open a model, the same for every command: one decorator, made from the table of backends."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet.runtime.backends.interface import BackendOptions
+from alexnet.runtime.backends.table import NAMES
+
+_OPTIONS = (
+    click.option(
+        "--backend",
+        "name",
+        type=click.Choice(NAMES),
+        help="What runs the model: docs/backends.md  [default: the first usable one]",
+    ),
+    click.option("--gpu", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the GPU."),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16", "fp16"]),
+        help="Arithmetic where the backend can choose it  [default: the model's]",
+    ),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the backend  [default: all cores]"),
+    click.option(
+        "--hint",
+        type=click.Choice(["latency", "throughput"]),
+        default="latency",
+        show_default=True,
+        help="OpenVINO: one batch at a time, or its pictures shared among streams.",
+    ),
+    click.option(
+        "--allow-cpu", is_flag=True, help="Accept the CPU where a GPU's backend was asked for and is not had."
+    ),
+    click.option("--trust", is_flag=True, help="Load a plan without a sidecar, such as trtexec's; needs --like."),
+    click.option(
+        "--like", type=click.Path(path_type=Path), help="ONNX model that a plan without a sidecar was made of."
+    ),
+    click.option("--cache", type=click.Path(path_type=Path), help="Folder for what a backend compiles."),
+)
+
+
+def backend_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of the backends; it receives them as one BackendOptions, `backend`."""
+
+    @functools.wraps(command)
+    def gathered(**given: Any) -> None:
+        fields = ("name", "gpu", "precision", "threads", "hint", "allow_cpu", "trust", "like", "cache")
+        command(backend=BackendOptions(**{field: given.pop(field) for field in fields}), **given)
+
+    for option in reversed(_OPTIONS):
+        gathered = option(gathered)
+    return gathered
