@@ -73,7 +73,7 @@ class Ensemble:
     def probabilities(self, pictures: Pixels) -> Floats:
         """Return the mean of the members' probabilities [N, classes]."""
         answers = [member.probabilities(pictures) for member in self.members]
-        mean: Floats = np.mean(answers, axis=0, dtype=np.float64).astype(np.float32)
+        mean: Floats = np.stack(answers).mean(axis=0, dtype=np.float64).astype(np.float32)
         return mean
 
     def probabilities_and_features(self, pictures: Pixels) -> tuple[Floats, Floats]:
@@ -84,7 +84,7 @@ class Ensemble:
         if len({member.metadata.crops for member in self.members}) != 1:
             raise ModelError("the engines average different numbers of crops; --features needs the same of all")
         found = [with_features(member).probabilities_and_features(pictures) for member in self.members]
-        mean: Floats = np.mean([answer for answer, _ in found], axis=0, dtype=np.float64).astype(np.float32)
+        mean: Floats = np.stack([answer for answer, _ in found]).mean(axis=0, dtype=np.float64).astype(np.float32)
         return mean, np.concatenate([layer for _, layer in found], axis=2)
 
     def close(self) -> None:
