@@ -42,6 +42,8 @@ def run(line: str, tree: Path) -> subprocess.CompletedProcess[str]:
         "HELD_OUT": "20",
         "TRAIN": "--set schedule.epochs=1",
         "VIRTUAL_ENV_DISABLE_PROMPT": "1",
+        # The package that runs is that of the checkout, what `make ops` builds is in the copy.
+        "ALEXNET_OPS": str(tree / "alexnet" / "ops" / "alexnet_ops.so"),
     }
     script = f". .venv/bin/activate; {line}"
     return subprocess.run(["bash", "-ec", script], cwd=tree, env=environment, capture_output=True, text=True)

@@ -9,6 +9,7 @@ carry nothing new: the band and the bias with which a model's function body comp
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,17 @@ LIBRARY = Path(__file__).with_name("alexnet_ops.so")
 
 
 def ops_library() -> Path:
-    """Return the path of the built library; MissingPackageError, naming `make ops`, when it is not built."""
-    if not LIBRARY.is_file():
+    """Return the path of the built library: this package's, or the one that the environment's ALEXNET_OPS names.
+
+    Raises MissingPackageError, naming `make ops`, when it is not built.
+    """
+    library = Path(os.environ.get("ALEXNET_OPS") or LIBRARY)
+    if not library.is_file():
         raise MissingPackageError(
-            f"the operator {DOMAIN}.{OPERATOR} needs the library {LIBRARY.name}, which is not built; build it in a "
+            f"the operator {DOMAIN}.{OPERATOR} needs the library {library.name}, which is not built; build it in a "
             "checkout with: make ops (or export again with: --lrn function, which needs none)"
         )
-    return LIBRARY
+    return library
 
 
 def needs_ops(model: onnx.ModelProto) -> bool:
