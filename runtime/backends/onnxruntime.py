@@ -42,7 +42,7 @@ class OnnxRuntime(OnnxBackend):
             # The CPU provider computes float16 graphs in float32 and drops the roundings between its nodes.
             self.precision = "fp32" if file.metadata.precision == "fp16" else file.metadata.precision
         else:
-            self.device = f"{find_gpus().gpus[options.gpu].name}{_elsewhere(session, provider)}"
+            self.device = f"{_gpu_name(options.gpu)}{_elsewhere(session, provider)}"
             self.precision = file.metadata.precision
 
     def run(self, fed: npt.NDArray[Any]) -> list[Floats]:
@@ -85,6 +85,12 @@ def open_tensorrt(path: Path, options: BackendOptions) -> Backend:
 def default_cache() -> Path:
     """Return the folder in which compiled models are kept: XDG_CACHE_HOME or ~/.cache, then alexnet."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alexnet"
+
+
+def _gpu_name(number: int) -> str:
+    """Return the name of the GPU of a number, as its driver gives it."""
+    gpus = find_gpus().gpus
+    return gpus[number].name if number < len(gpus) else f"GPU {number}"
 
 
 def _cuda_options(options: BackendOptions) -> dict[str, str]:
