@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Turn an ONNX model into a TensorRT engine and its sidecar.",
     ),
     "infer": ("alexnet.runtime.commands", "infer", "Classify pictures, ten crops each."),
-    "check": ("alexnet.runtime.commands", "check", "Repeat a model's proof of parity from its parity pack."),
+    "check": ("alexnet.reproduce.commands", "check", "Repeat a model's proof of parity, or compare any two."),
     "evaluate": ("alexnet.reproduce.commands", "evaluate", "Measure top-1 and top-5 error of a run or a model."),
     "doctor": ("alexnet.runtime.commands", "doctor", "Say what is installed here and what each stage needs."),
 }

@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from alexnet.errors import missing_package
-from alexnet.export.options import DEFAULT_OPSET, ExportOptions
+from alexnet.export.options import ExportOptions
 from alexnet.run import RUNS, Run, newest_run
 
 
-class Batch(click.ParamType):
+class Batch(click.ParamType[int | None]):
     """`dynamic`, or the number of pictures that every batch has."""
 
     name = "batch"
@@ -59,7 +59,7 @@ Examples:
 @choice("input", ("pixels", "float"), "uint8 [N, S, S, 3], or float planes [N, 3, S, S] of the same values.")
 @choice("precision", ("fp32", "fp16", "bf16"), "Type of the network's arithmetic; input and output keep theirs.")
 @choice("stem", ("plain", "shared"), "shared: conv1 once on the whole picture and its mirror, for all ten crops.")
-@click.option("--opset", type=int, default=DEFAULT_OPSET, show_default=True, help="Version of ONNX's operators.")
+@click.option("--opset", type=int, help="Version of ONNX's operators  [default: 18; 22 for bf16]")
 @click.option("--batch", type=Batch(), default="dynamic", show_default=True, help="dynamic, or a number of pictures.")
 @click.option("--external-data", "external", is_flag=True, help="Keep the weights in a file of their own.")
 @click.option("--best", is_flag=True, help="The weights with the lowest validation error instead of the last ones.")
@@ -93,7 +93,7 @@ def export(runs: tuple[Path, ...], out: Path | None, pictures: Path | None, best
     exported = export_onnx(sources, shown, names, out, options, say=lambda text: click.echo(text, err=True))
     seconds = time.perf_counter() - began
     megabytes = exported.bytes / 1e6
-    click.echo(f"{out}: {exported.nodes} nodes, opset {options.opset}, {megabytes:.1f} MB, in {seconds:.1f} s")
+    click.echo(f"{out}: {exported.nodes} nodes, opset {options.version}, {megabytes:.1f} MB, in {seconds:.1f} s")
     beside = f"{exported.pack.name} for alexnet check, {exported.report.name} to read"
     click.echo(f"beside it: {beside}" + (f", its weights {exported.weights.name}" if exported.weights else ""))
     click.echo(exported.proof.comparison.table(exported.proof.tolerance))

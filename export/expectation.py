@@ -30,7 +30,8 @@ def expected_pack(sources: Sequence[Source], pictures: Pixels, names: list[str],
     The layers are those of the first picture's centre crop; each of several networks' has the prefix net1/, net2/.
     Raises ParityError when a training model itself answers NaN.
     """
-    answers, layers = [], {}
+    answers: list[Floats] = []
+    layers: dict[str, Floats] = {}
     for number, source in enumerate(sources, start=1):
         prefix = f"net{number}/" if len(sources) > 1 else ""
         answers.append(_probabilities(source, pictures, options))
@@ -39,7 +40,7 @@ def expected_pack(sources: Sequence[Source], pictures: Pixels, names: list[str],
         crop = centre_crop(pictures[0], source.mean, source.network.architecture.crop)
         outputs = layer_outputs(source.network, crop, source.recipe.data.divisor)
         layers |= {prefix + name: value for name, value in outputs.items()}
-    mean = np.mean(np.stack(answers), axis=0, dtype=np.float32) if len(sources) > 1 else answers[0]
+    mean: Floats = np.stack(answers).mean(axis=0, dtype=np.float32) if len(sources) > 1 else answers[0]
     return ParityPack(pictures, mean, names, checkpoint_digest(sources), CROPS if options.crops == "ten" else 1, layers)
 
 

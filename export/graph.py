@@ -113,8 +113,8 @@ def _model(graph: GraphBuilder, side: int, classes: int, options: ExportOptions)
         proto,
         producer_name="alexnet-toolchain",
         producer_version=__version__,
-        opset_imports=[helper.make_opsetid("", options.opset), *domains],
-        functions=[_at_opset(body, options.opset) for body in (*graph.functions.values(), *graph.shapes.values())],
+        opset_imports=[helper.make_opsetid("", options.version), *domains],
+        functions=[_at_opset(body, options.version) for body in (*graph.functions.values(), *graph.shapes.values())],
         ir_version=IR_VERSION,
     )
     model = infer_shapes(model)

@@ -33,7 +33,7 @@ class GraphSource:
     @property
     def side(self) -> int:
         """The side of the pictures in pixels."""
-        return self.mean.shape[0]
+        return int(self.mean.shape[0])
 
 
 def layer_constants(graph: GraphBuilder, row: Row, weights: Weights, kept: float) -> list[str]:

@@ -13,6 +13,7 @@ same node without a body (`alexnet.export.lrn_function`).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +76,7 @@ def _band_and_bias(graph: GraphBuilder, name: str, norm: ResponseNorm, channels:
 
 def _native(graph: GraphBuilder, x: str, name: str, norm: ResponseNorm, groups: int) -> str:
     """Append ONNX's LRN, which divides alpha by the size and calls k its bias; a column's maps are split off first."""
-    values = {"size": norm.size, "alpha": norm.alpha * norm.size, "beta": norm.beta, "bias": norm.k}
+    values: dict[str, Any] = {"size": norm.size, "alpha": norm.alpha * norm.size, "beta": norm.beta, "bias": norm.k}
     if groups == 1:
         return graph.node("LRN", [x], name, **values)
     columns = [f"{name}/column{place}" for place in range(1, groups + 1)]

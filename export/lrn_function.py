@@ -22,7 +22,7 @@ ATTRIBUTES = ("size", "groups", "alpha", "beta", "k")
 def norm_node(graph: GraphBuilder, inputs: list[str], name: str, norm: ResponseNorm, groups: int) -> str:
     """Append the node and return its output's name."""
     graph.domains.add(DOMAIN)
-    values = {"alpha": norm.alpha, "beta": norm.beta, "k": norm.k}
+    values: dict[str, Any] = {"alpha": norm.alpha, "beta": norm.beta, "k": norm.k}
     return graph.node(OPERATOR, inputs, name, domain=DOMAIN, size=norm.size, groups=groups, **values)
 
 

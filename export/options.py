@@ -13,8 +13,9 @@ Input = Literal["pixels", "float"]
 Precision = Literal["fp32", "fp16", "bf16"]
 Stem = Literal["shared", "plain"]
 
-DEFAULT_OPSET = 18
-OPSETS = range(18, 24)
+# The least opset offered, by precision: Conv and the poolings take bfloat16 from 22 on.
+LEAST_OPSET: dict[Precision, int] = {"fp32": 18, "fp16": 18, "bf16": 22}
+LARGEST_OPSET = 23
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class ExportOptions:
     `lrn` is the lowering of response normalisation (docs/lrn.md); `crops` ten (section 4.1) or the centre one;
     `input` uint8 pixels [N, S, S, 3] or float planes [N, 3, S, S] of the same values 0..255; `precision` the type of
     the network's arithmetic; `stem` whether the crops share conv1 over the whole picture; `opset` the version of
-    ONNX's operators; `batch` the number of pictures when it is fixed, None when it is dynamic; `external` whether the
-    weights stand in a second file, as those of a model over 2 GB do in any case.
+    ONNX's operators, None for the least that the precision takes; `batch` the number of pictures when it is fixed,
+    None when it is dynamic; `external` whether the weights stand in a second file, as those of a model over 2 GB do
+    in any case.
     """
 
     lrn: Lowering = "conv"
@@ -33,14 +35,20 @@ class ExportOptions:
     input: Input = "pixels"
     precision: Precision = "fp32"
     stem: Stem = "plain"
-    opset: int = DEFAULT_OPSET
+    opset: int | None = None
     batch: int | None = None
     external: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an opset that is not offered (ModelError)."""
-        if self.opset not in OPSETS:
+        least = LEAST_OPSET[self.precision]
+        if not least <= self.version <= LARGEST_OPSET:
             raise ModelError(
-                f"opset {self.opset} is not offered, expected {OPSETS[0]} to {OPSETS[-1]}; "
-                f"leave it out for {DEFAULT_OPSET}"
+                f"opset {self.opset} is not offered for {self.precision}, expected {least} to {LARGEST_OPSET}; "
+                f"leave it out for {least}"
             )
+
+    @property
+    def version(self) -> int:
+        """The opset that the graph is made of."""
+        return LEAST_OPSET[self.precision] if self.opset is None else self.opset

@@ -23,7 +23,7 @@ def proof_report(name: str, metadata: ModelMetadata, model: onnx.ModelProto, pro
         f"# Proof of parity: {_text(name)}",
         f"The model was run by {proof.runtime} on a CPU and held against the training model on {total.pictures} "
         f"pictures. Every probability is within {proof.tolerance:g} of the training model's, and every layer within "
-        f"{proof.layers.tolerance:g} of its largest value. Repeat it with: `alexnet check {_text(name)} --layers`",
+        f"{proof.layers.tolerance.layers:g} of its largest value. Repeat it: `alexnet check {_text(name)} --layers`",
         _table(("fact", "value"), _facts(metadata, model)),
         "## Answers",
         _table(
@@ -46,8 +46,11 @@ def proof_report(name: str, metadata: ModelMetadata, model: onnx.ModelProto, pro
         "Of the first picture's centre crop, in the order of computation; relative to the layer's largest value."
         + (f" Not tensors of this graph: {', '.join(proof.layers.lacking)}." if proof.layers.lacking else ""),
         _table(
-            ("layer", "largest value", "largest difference", "relative"),
-            ((row.name, f"{row.scale:.4g}", f"{row.largest:.2e}", f"{row.relative:.2e}") for row in proof.layers.rows),
+            ("layer", "largest value", "largest difference", "relative", "tolerance"),
+            (
+                (row.name, f"{row.scale:.4g}", f"{row.largest:.2e}", f"{row.relative:.2e}", f"{row.tolerance:g}")
+                for row in proof.layers.rows
+            ),
         ),
         "## Worst pictures",
         _table(("picture", "largest difference"), ((name, f"{value:.2e}") for name, value in _worst(proof))),

@@ -66,7 +66,7 @@ def geometry(layer: Conv, crop: int) -> StemGeometry:
 
 def shared_steps(row: Row) -> list[tuple[str, Step]]:
     """Return the steps of the first layer that look at one position only: those before the first pooling."""
-    steps = []
+    steps: list[tuple[str, Step]] = []
     for name, step in named_steps(1, row.layer):
         if not isinstance(step, Relu | ResponseNorm):
             break

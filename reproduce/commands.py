@@ -1,4 +1,4 @@
-"""The command `alexnet evaluate`."""
+"""The commands `alexnet evaluate` and `alexnet check`."""
 
 from __future__ import annotations
 
@@ -38,3 +38,49 @@ def evaluate(source: Path, data: Path, best: bool, batch: int, as_json: bool) ->
     for evaluation in found:
         views = "centre crop" if evaluation.views == 1 else f"{evaluation.views} crops"
         click.echo(f"  {views:<12} top-1 error {evaluation.top1:6.2%}   top-5 error {evaluation.top5:6.2%}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  alexnet check model.onnx                             against its parity pack, without torch
+  alexnet check model.onnx --layers                    and every layer; names the first that differs
+  alexnet check model.plan --pack model.parity.safetensors
+  alexnet check runs/quickstart-001 model.onnx         the training network against its export
+  alexnet check model.onnx model.plan --images photos/
+"""
+)
+@click.argument("first", metavar="A", type=click.Path(path_type=Path))
+@click.argument("second", metavar="[B]", required=False, type=click.Path(path_type=Path))
+@click.option("--images", type=click.Path(path_type=Path), help="Pictures for A and B  [default: those of a pack]")
+@click.option(
+    "--pack", type=click.Path(path_type=Path), help="Parity pack of A alone  [default: A's name.parity.safetensors]"
+)
+@click.option("--layers", is_flag=True, help="Compare every layer too, for the first picture's centre crop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def check(
+    first: Path, second: Path | None, images: Path | None, pack: Path | None, layers: bool, as_json: bool
+) -> None:
+    """Hold A, a model, against the training model's own answers, or B against A: runs, .onnx, .plan.
+
+    A alone is compared with what its parity pack expects; torch is needed for a run only. Ends with exit code 6 when
+    a probability differs by more than the tolerance of the precision, or, with --layers, a layer does.
+    """
+    if second is None and first.is_dir():
+        raise click.UsageError(
+            f"{first} is a folder; a run is compared with a model or another run: alexnet check {first} model.onnx"
+        )
+    if second is None and images is not None:
+        raise click.UsageError("--images are answered by two: alexnet check A B --images DIR")
+    if second is not None and pack is not None:
+        raise click.UsageError("--pack belongs to one model: alexnet check A --pack FILE; for two, give --images DIR")
+    from alexnet.reproduce.check_output import print_check, print_pairing
+
+    if second is None:
+        from alexnet.runtime.check import examine_model
+
+        print_check(examine_model(first, pack, layers=layers), as_json)
+        return
+    from alexnet.reproduce.check import compare_subjects
+
+    print_pairing(compare_subjects(first, second, images, layers=layers), as_json)

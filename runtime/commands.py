@@ -1,4 +1,4 @@
-"""The commands `alexnet infer`, `alexnet check` and `alexnet doctor`."""
+"""The commands `alexnet infer` and `alexnet doctor`."""
 
 from __future__ import annotations
 
@@ -75,41 +75,6 @@ def infer(
 
     options = InferOptions(form=cast(Literal["table", "csv", "json", "jsonl"], form or "table"), **rest)
     infer_paths(list(engines), list(paths), options, replace(backend, features=options.features is not None))
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  alexnet check model.onnx
-  alexnet check model.plan --pack model.parity.safetensors
-"""
-)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--pack",
-    type=click.Path(path_type=Path),
-    help="Parity pack  [default: MODEL's name.parity.safetensors beside it]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def check(model: Path, pack: Path | None, as_json: bool) -> None:
-    """Hold MODEL against the training model's own answers, from the parity pack; torch is not needed.
-
-    Ends with exit code 6 when a probability differs by more than the tolerance of the model's precision.
-    """
-    from alexnet.runtime.check import check_model
-
-    result = check_model(model, pack)
-    if as_json:
-        values = {
-            **result.comparison.to_values(),
-            "tolerance": result.tolerance,
-            "backend": result.backend.name,
-        }
-        click.echo(json.dumps({**values, "device": result.backend.device}, indent=2))
-        return
-    click.echo(f"{model} by {result.backend.name} on {result.backend.device}, against {result.pack}")
-    click.echo(result.comparison.table(result.tolerance))
-    click.echo("ok: it is the model that was trained")
 
 
 @click.command(

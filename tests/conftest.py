@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from click.testing import CliRunner, Result
 
+from alexnet import ops
 from alexnet.cli import alexnet
 
 
@@ -22,6 +25,25 @@ def photos() -> Path:
     if not folder:
         pytest.skip("ALEXNET_PHOTOS is not set: give a folder of photographs to prove parity on real pictures")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def built_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of alexnet.ResponseNorm, built for the tests; they are skipped, saying so, without a compiler."""
+    if not (shutil.which("make") and shutil.which("g++")):
+        pytest.skip("make or g++ is not installed: the library of alexnet.ResponseNorm cannot be built")
+    path = tmp_path_factory.mktemp("ops") / "alexnet_ops.so"
+    root = Path(__file__).parents[1]
+    built = subprocess.run(["make", "ops", f"OPS={path}"], cwd=root, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return path
+
+
+@pytest.fixture
+def library(built_library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The built library in the place of the package's own."""
+    monkeypatch.setattr(ops, "LIBRARY", built_library)
+    return built_library
 
 
 @pytest.fixture

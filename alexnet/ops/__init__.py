@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import inliner
 
 from alexnet.errors import MissingPackageError
 from alexnet.files import sha256_of, write_bytes
@@ -46,6 +47,14 @@ def register(options: Any, model: onnx.ModelProto) -> None:
     """
     if needs_ops(model):
         options.register_custom_ops_library(str(ops_library()))
+
+
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the bodies of its functions in the place of their nodes, or itself when it has none.
+
+    OpenVINO does not inline a model's functions itself; ONNX Runtime and TensorRT do.
+    """
+    return inliner.inline_local_functions(model) if model.functions else model
 
 
 def write_ops_library(model: onnx.ModelProto, folder: Path) -> Path | None:

@@ -77,10 +77,12 @@ OrtStatus* compute(void* op, OrtKernelContext* context) {
   return api->KernelContext_ParallelFor(context, run, static_cast<size_t>(parts), 0, &work);
 }
 
+// No InferOutputShapeFn: through it ONNX Runtime takes a dimension without a size or a name for one of -1. The shape of y
+// stands in the model, as the exporter inferred it.
 // The band and the bias of a model's function body may follow x; the attributes say the same.
 template <typename T>
 struct Op : OrtCustomOp {
-  explicit Op(const OrtApi* given) : OrtCustomOp{}, api(given) {
+  Op() : OrtCustomOp{} {
     version = kApiVersion;
     GetName = [](const OrtCustomOp*) { return "ResponseNorm"; };
     GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
@@ -98,15 +100,7 @@ struct Op : OrtCustomOp {
     KernelDestroy = [](void* op) { delete static_cast<Kernel*>(op); };
     GetStartVersion = [](const OrtCustomOp*) { return 1; };
     GetEndVersion = [](const OrtCustomOp*) { return 1; };
-    InferOutputShapeFn = [](const OrtCustomOp* op, OrtShapeInferContext* context) -> OrtStatus* {
-      const OrtApi* api = static_cast<const Op*>(op)->api;
-      OrtTensorTypeAndShapeInfo* shape = nullptr;
-      RETURN_IF_ERROR(api->ShapeInferContext_GetInputTypeShape(context, 0, &shape));
-      return api->ShapeInferContext_SetOutputTypeShape(context, 0, shape);
-    };
   }
-
-  const OrtApi* api;
 };
 
 }  // namespace
@@ -116,8 +110,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
   const OrtApi* api = base->GetApi(kApiVersion);
   if (!api) return base->GetApi(1)->CreateStatus(ORT_FAIL, "alexnet.ResponseNorm needs ONNX Runtime 1.22 or later");
   // The operators and their domain live as long as the process: sessions keep pointers to them.
-  static Op<float> wide(api);
-  static Op<_Float16> narrow(api);
+  static Op<float> wide;
+  static Op<_Float16> narrow;
   static OrtCustomOpDomain* domain = nullptr;
   static OrtStatus* made = [api]() -> OrtStatus* {
     RETURN_IF_ERROR(api->CreateCustomOpDomain("alexnet", &domain));

@@ -19,6 +19,7 @@ import numpy as np
 from alexnet.errors import DeviceError, SidecarError, missing_package
 from alexnet.gpu import Gpu, GpuSearch, find_gpus
 from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
+from alexnet.ops.tensorrt_plugin import register_plugin
 from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats, OutOfMemory, Pixels
 from alexnet.runtime.backends.onnx_file import read_onnx
 from alexnet.runtime.backends.tensorrt_slot import Ends, Slot
@@ -167,6 +168,8 @@ class TensorRTEngine:
         streams = [Stream(EXTRAS[plan.module], number) for _ in range(IN_FLIGHT)]
         self.runtime: Any = trt.Runtime(self.log)
         self.runtime.engine_host_code_allowed = False
+        if plan.metadata.lrn == "plugin":
+            register_plugin(trt)
         self.engine: Any = self.runtime.deserialize_cuda_engine(plan.path.read_bytes())
         if self.engine is None:
             raise DeviceError(

@@ -15,6 +15,7 @@ from alexnet.errors import BuildError, DeviceError, SidecarError
 from alexnet.export import engine, tensorrt_module
 from alexnet.export.engine import engine_from_onnx, parse_batch, parse_compute
 from alexnet.export.onnx_from_run import export_onnx
+from alexnet.export.options import ExportOptions
 from alexnet.export.source import Source
 from alexnet.export.tensorrt_module import DEFAULT_COMPUTE, choose_target
 from alexnet.gpu import Gpu, GpuSearch
@@ -193,3 +194,30 @@ def test_compute_is_for_rtx_only_and_names_count_once() -> None:
         parse_compute("sm90", "gpu")
     with pytest.raises(BuildError, match="no compute capability"):
         parse_compute("")
+
+
+def test_a_bare_operator_is_refused_with_the_lowering_that_works(model: Path, tmp_path: Path) -> None:
+    proto = onnx.load(model)
+    values = json.loads(next(entry.value for entry in proto.metadata_props if entry.key == "alexnet"))
+    onnx.helper.set_model_props(proto, {"alexnet": json.dumps({**values, "lrn": "plugin"})})
+    onnx.save(proto, tmp_path / "bare.onnx")
+    with pytest.raises(BuildError, match=r"takes no plugins.*--lrn conv \(or function\)"):
+        engine_from_onnx(tmp_path / "bare.onnx", tmp_path / "bare.plan", "rtx", Profile(1, 1, 2), ("sm89",))
+
+
+def test_a_function_is_inlined(tiny_source: Source, pictures: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx([tiny_source], pictures, [str(place) for place in range(9)], path, ExportOptions(lrn="function"))
+    sidecar = engine_from_onnx(path, tmp_path / "model.plan", "rtx", Profile(1, 2, 4), ("sm89",))
+    assert sidecar.plan_bytes > 100_000
+
+
+@pytest.mark.gpu
+def test_the_plugin_runs_in_an_engine(
+    tiny_source: Source, pictures: npt.NDArray[np.uint8], tmp_path: Path, library: Path, run_cli: Cli
+) -> None:
+    path, plan = tmp_path / "model.onnx", tmp_path / "model.plan"
+    export_onnx([tiny_source], pictures, [str(place) for place in range(9)], path, ExportOptions(lrn="plugin"))
+    engine_from_onnx(path, plan, "gpu", Profile(1, 4, 32), ())
+    checked = run_cli("check", plan)
+    assert checked.exit_code == 0, checked.output

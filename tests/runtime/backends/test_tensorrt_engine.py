@@ -338,9 +338,7 @@ def test_every_call_made_exists_in_the_installed_tensorrt_and_cuda() -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     runtime = pytest.importorskip("cuda.bindings.runtime")
     calls = [name for name in dir(Cuda) if name.startswith("cuda")]
-    unlisted = (
-        "cudaSetDevice cudaEventRecord cudaEventSynchronize cudaEventDestroy cudaGraphDestroy cudaGraphExecDestroy"
-    )
+    events = "cudaSetDevice cudaEventRecord cudaEventSynchronize cudaEventDestroy"
     for owner, names in (
         (trt, "DataType ILogger Runtime __version__"),
         (trt.Runtime, "deserialize_cuda_engine engine_host_code_allowed"),
