@@ -63,10 +63,12 @@ class Stream:
 
     def pinned(self, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array in page-locked host memory, which is copied without the CPU while other work goes on."""
-        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        whole = np.dtype(kind)
+        size = int(np.prod(shape)) * whole.itemsize
         address = int(checked(self.cuda.cudaMallocHost(size), f"lock {size / 1e6:.1f} MB of host memory"))
         memory = (ctypes.c_byte * size).from_address(address)
-        return np.frombuffer(memory, dtype=kind).reshape(shape)
+        values: npt.NDArray[Any] = np.ndarray(shape, whole, buffer=memory)
+        return values
 
     def unpin(self, values: npt.NDArray[Any]) -> None:
         """Give page-locked memory back; the array must not be used again."""

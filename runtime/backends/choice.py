@@ -49,7 +49,7 @@ def choose_backend(path: Path, options: BackendOptions = DEFAULT) -> Choice:
     if ".plan" in readers[0].suffixes:
         return _of_plan(path, options, readers)
     wanted = [info for info in readers if not options.precision or _chooses_precision(info)] or readers
-    reasons = []
+    reasons: list[str] = []
     for info in wanted:
         if not (reason := missing(info)):
             passed = f"; passed over: {'; '.join(reasons)}" if reasons else ""
