@@ -66,7 +66,7 @@ class Stream:
         whole = np.dtype(kind)
         size = int(np.prod(shape)) * whole.itemsize
         address = int(checked(self.cuda.cudaMallocHost(size), f"lock {size / 1e6:.1f} MB of host memory"))
-        memory = (ctypes.c_byte * size).from_address(address)
+        memory: Any = (ctypes.c_byte * size).from_address(address)
         values: npt.NDArray[Any] = np.ndarray(shape, whole, buffer=memory)
         return values
 

@@ -99,7 +99,8 @@ def with_features(backend: object) -> FeatureBackend:
 
 def _mean(answers: list[Floats]) -> Floats:
     """Return the mean of several answers [N, classes], summed in float64."""
-    return np.stack(answers).mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean: Floats = np.stack(answers).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 def _joined(values: list[str]) -> str:

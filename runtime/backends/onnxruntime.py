@@ -132,6 +132,8 @@ def _session(
     settings = ort.SessionOptions()
     settings.log_severity_level = 4
     settings.intra_op_num_threads = options.threads or 0
+    # Threads that spin while they wait for work take the cores from those that decode.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     on_gpu = providers[0][0] != CPU
     if on_gpu and not options.allow_cpu:
