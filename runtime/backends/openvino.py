@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import openvino as ov
 
 from alexnet.errors import DeviceError, ModelError
 from alexnet.metadata import OUTPUT
+from alexnet.ops import inlined
 from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats
 from alexnet.runtime.backends.onnx_file import OnnxBackend, OnnxFile, read_onnx
 
@@ -80,7 +82,7 @@ def open_model(path: Path, options: BackendOptions) -> Backend:
     if options.cache:
         settings["CACHE_DIR"] = str(options.cache / f"openvino-{ov.__version__}")
     try:
-        source = file.source()
+        source = _inlined(file)
         model = core.read_model(BytesIO(source) if isinstance(source, bytes) else source)
         del source
         compiled = core.compile_model(model, "CPU", settings)
@@ -94,6 +96,15 @@ def open_model(path: Path, options: BackendOptions) -> Backend:
     if given != PRECISIONS[wanted]:
         raise _lacks(core, wanted)
     return OpenVino(compiled, file, wanted)
+
+
+def _inlined(file: OnnxFile) -> bytes | str:
+    """Return what OpenVINO opens: the file, or for a model with functions a graph in which their bodies stand."""
+    if not file.model.functions:
+        return file.source()
+    onnx.load_external_data_for_model(file.model, str(file.path.parent))
+    data: bytes = inlined(file.model).SerializeToString()
+    return data
 
 
 def _lacks(core: ov.Core, precision: str) -> DeviceError:

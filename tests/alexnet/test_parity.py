@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import safetensors.numpy
 
 from alexnet.errors import InputError
-from alexnet.parity import ParityPack, compare, parity_pack_beside
+from alexnet.layers import LAYER_TOLERANCE
+from alexnet.parity import TOLERANCE, ParityPack, compare, parity_pack_beside
 
 NAMES = ["a", "b", "c"]
 
@@ -126,3 +128,12 @@ def test_a_pack_that_lacks_a_layer_it_lists_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "p.safetensors").write_bytes(safetensors.numpy.save(tensors, metadata=header))
     with pytest.raises(InputError, match="not a whole parity pack"):
         ParityPack.load(tmp_path / "p.safetensors")
+
+
+def test_the_page_gives_the_tolerances_that_count() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "parity.md").read_text(encoding="utf-8")
+    for precision, probability in TOLERANCE.items():
+        tolerance = LAYER_TOLERANCE[precision]
+        row = re.search(rf"^\| {precision} \| (\S+) \| (\S+) \| (\S+) \|", page, flags=re.MULTILINE)
+        assert row, precision
+        assert [float(value) for value in row.groups()] == [probability, tolerance.crops, tolerance.layers]

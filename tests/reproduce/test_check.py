@@ -24,6 +24,7 @@ from alexnet.metadata import ModelMetadata
 from alexnet.parity import TOLERANCE, ParityPack, parity_pack_beside
 from alexnet.reproduce.check import compare_subjects
 from alexnet.run import Run
+from alexnet.runtime.backends import BackendOptions, open_backend
 from tests.export.conftest import SIDE, TINY, random_pictures, random_source, write_run
 from tests.export.faults import FAULTS
 
@@ -150,7 +151,22 @@ def test_pictures_of_a_folder_are_answered_by_both_and_the_worst_is_named(here: 
     assert values["source"] == str(here / "photos")
 
 
-@pytest.mark.parametrize("switches", [{"crops": "one"}, {"stem": "shared"}, {"precision": "fp16"}])
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"crops": "one"},
+        {"stem": "shared"},
+        {"precision": "fp16"},
+        {"precision": "bf16"},
+        {"lrn": "native"},
+        {"lrn": "function", "precision": "bf16"},
+        {"input": "float", "batch": 2},
+        {"batch": 4, "stem": "shared"},
+        {"external": True},
+        {"external": True, "precision": "bf16"},
+    ],
+    ids=str,
+)
 def test_every_form_of_export_agrees_with_its_run_and_its_pack(
     here: Path, run_cli: Cli, switches: dict[str, Any]
 ) -> None:
@@ -163,6 +179,20 @@ def test_every_form_of_export_agrees_with_its_run_and_its_pack(
     assert values["crops"] == (1 if options.crops == "one" else 10)
     assert values["tolerance"] == TOLERANCE[options.precision]
     assert values["layers"]["lacking"] == (["crops", "conv1", "relu1"] if options.stem == "shared" else [])
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [{}, {"lrn": "function"}, {"lrn": "native", "stem": "shared"}, {"lrn": "function", "external": True}],
+    ids=str,
+)
+def test_openvino_answers_as_the_pack_expects(here: Path, switches: dict[str, Any]) -> None:
+    pytest.importorskip("openvino")
+    options = ExportOptions(**switches)
+    export_onnx([source_from_run(Run(here / "run"))], random_pictures(9), NAMES, here / "other.onnx", options)
+    pack = ParityPack.load(parity_pack_beside(here / "other.onnx"))
+    backend = open_backend(here / "other.onnx", BackendOptions(name="openvino-cpu", threads=1))
+    assert np.abs(backend.probabilities(pack.pictures) - pack.probabilities).max() < TOLERANCE["fp32"]
 
 
 @pytest.mark.parametrize(
