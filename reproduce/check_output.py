@@ -23,10 +23,14 @@ def print_check(check: Check, as_json: bool) -> None:
             "tolerance": check.tolerance,
             "backend": check.backend.name,
             "device": check.backend.device,
+            "arithmetic": check.backend.precision,
         }
         _print_json(values, check.layers, (check.note,) if check.note else (), fault is None)
     else:
-        click.echo(f"{check.path} by {check.backend.name} on {check.backend.device}, against {check.pack}")
+        click.echo(
+            f"{check.path} by {check.backend.name} on {check.backend.device}, {check.backend.precision}, "
+            f"against {check.pack}"
+        )
         click.echo(check.comparison.table(check.tolerance))
         _print_layers(check.layers, (check.note,) if check.note else ())
     if fault:

@@ -1,7 +1,8 @@
 """Batched inference over a stream of files: decoding, assembling batches and running the model overlap.
 
 Threads decode one batch ahead, this thread assembles the next one, and another thread runs the model; answers come in
-the order of the paths. At most three batches of pictures are held, whatever the number of paths.
+the order of the paths. At most three batches of pictures are held, whatever the number of paths, and one more where a
+GPU has two in flight.
 """
 
 from __future__ import annotations

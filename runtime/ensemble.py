@@ -72,9 +72,7 @@ class Ensemble:
 
     def probabilities(self, pictures: Pixels) -> Floats:
         """Return the mean of the members' probabilities [N, classes]."""
-        answers = [member.probabilities(pictures) for member in self.members]
-        mean: Floats = np.stack(answers).mean(axis=0, dtype=np.float64).astype(np.float32)
-        return mean
+        return _mean([member.probabilities(pictures) for member in self.members])
 
     def probabilities_and_features(self, pictures: Pixels) -> tuple[Floats, Floats]:
         """Return the mean of the probabilities, and the members' last hidden layers side by side [N, crops, F].
@@ -84,8 +82,7 @@ class Ensemble:
         if len({member.metadata.crops for member in self.members}) != 1:
             raise ModelError("the engines average different numbers of crops; --features needs the same of all")
         found = [with_features(member).probabilities_and_features(pictures) for member in self.members]
-        mean: Floats = np.stack([answer for answer, _ in found]).mean(axis=0, dtype=np.float64).astype(np.float32)
-        return mean, np.concatenate([layer for _, layer in found], axis=2)
+        return _mean([answer for answer, _ in found]), np.concatenate([layer for _, layer in found], axis=2)
 
     def close(self) -> None:
         """Free every member."""
@@ -98,6 +95,12 @@ def with_features(backend: object) -> FeatureBackend:
     if not isinstance(backend, FeatureBackend):
         raise ModelError("a TensorRT engine gives no hidden layer; for --features give the ONNX model it was built of")
     return backend
+
+
+def _mean(answers: list[Floats]) -> Floats:
+    """Return the mean of several answers [N, classes], summed in float64."""
+    mean: Floats = np.stack(answers).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 def _joined(values: list[str]) -> str:

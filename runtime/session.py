@@ -64,7 +64,9 @@ def infer_paths(engines: list[Path], arguments: list[str], options: InferOptions
     """
     paths = picture_paths(arguments, sys.stdin.buffer)
     say = (lambda text: None) if options.quiet else _say
-    backend = open_engines(engines, opened, options.crops, say if opened.name or opened.precision else None)
+    backend = open_engines(
+        engines, opened, options.crops, say if opened.name or opened.precision or opened.trust else None
+    )
     made = Made(tuple(map(str, engines)), backend)
     try:
         if options.resume:

@@ -80,19 +80,28 @@ def _asked(path: Path, options: BackendOptions, readers: list[BackendInfo]) -> C
             "with --allow-cpu"
         )
     # A plan's own checks say more: they name the GPU it was built for.
-    return Choice(info, "asked for")
+    return Choice(info, _bare(options) if _is_bare(path, options) else "asked for")
 
 
 def _of_plan(path: Path, options: BackendOptions, readers: list[BackendInfo]) -> Choice:
     """Return the backend whose module built a plan, as its sidecar says."""
-    if options.trust and not sidecar_beside(path).is_file():
-        info = next((info for info in readers if not missing(info)), readers[0])
-        return Choice(info, "the plan has no sidecar to say what built it")
+    if _is_bare(path, options):
+        return Choice(next((info for info in readers if not missing(info)), readers[0]), _bare(options))
     module = Sidecar.load(path).module
     modules = {info.modules[0][0]: info for info in readers}
     if module not in modules:
         raise SidecarError(f"the sidecar names the module {module!r}, expected one of {', '.join(modules)}")
     return Choice(modules[module], f"built by {module}")
+
+
+def _is_bare(path: Path, options: BackendOptions) -> bool:
+    """Return whether a file is a plan without a sidecar that is to be trusted."""
+    return options.trust and path.suffix.lower() != ".onnx" and not sidecar_beside(path).is_file()
+
+
+def _bare(options: BackendOptions) -> str:
+    """Return the warning that goes with such a plan."""
+    return f"warning: it has no sidecar, nothing proves that it was built from {options.like}, and a plan is code"
 
 
 def _chooses_precision(info: BackendInfo) -> bool:

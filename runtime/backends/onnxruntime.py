@@ -42,7 +42,7 @@ class OnnxRuntime(OnnxBackend):
             # The CPU provider computes float16 graphs in float32 and drops the roundings between its nodes.
             self.precision = "fp32" if file.metadata.precision == "fp16" else file.metadata.precision
         else:
-            self.device = f"{find_gpus().gpus[options.gpu].name}{_elsewhere(session, provider)}"
+            self.device = f"{_gpu_name(options.gpu)}{_elsewhere(session, provider)}"
             self.precision = file.metadata.precision
 
     def run(self, fed: npt.NDArray[Any]) -> list[Floats]:
@@ -87,6 +87,12 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alexnet"
 
 
+def _gpu_name(number: int) -> str:
+    """Return the name of the GPU of a number, as its driver gives it."""
+    gpus = find_gpus().gpus
+    return gpus[number].name if number < len(gpus) else f"GPU {number}"
+
+
 def _cuda_options(options: BackendOptions) -> dict[str, str]:
     """Return what the CUDA provider is given."""
     return {"device_id": str(options.gpu), "use_tf32": "0"}
@@ -126,6 +132,8 @@ def _session(
     settings = ort.SessionOptions()
     settings.log_severity_level = 4
     settings.intra_op_num_threads = options.threads or 0
+    # Threads that spin while they wait for work take the cores from those that decode.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     on_gpu = providers[0][0] != CPU
     if on_gpu and not options.allow_cpu:

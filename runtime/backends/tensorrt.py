@@ -2,13 +2,15 @@
 
 Nothing is deserialised before the sidecar, the digest, the version, the driver and the compute capability have
 been checked in that order. Host code in engines stays disabled, which is TensorRT's default.
-TensorRT API: Runtime.deserialize_cuda_engine, IExecutionContext.set_tensor_address, execute_async_v3.
+TensorRT API: Runtime.deserialize_cuda_engine, ICudaEngine.get_tensor_profile_shape, create_execution_context.
 """
 
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
@@ -16,38 +18,88 @@ import numpy as np
 
 from alexnet.errors import DeviceError, SidecarError, missing_package
 from alexnet.gpu import Gpu, GpuSearch, find_gpus
+from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.ops.tensorrt_plugin import register_plugin
-from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats, Pixels
+from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats, OutOfMemory, Pixels
+from alexnet.runtime.backends.onnx_file import read_onnx
+from alexnet.runtime.backends.tensorrt_slot import Ends, Slot
 from alexnet.runtime.cuda import Stream
-from alexnet.sidecar import Sidecar
+from alexnet.sidecar import Profile, Sidecar, sidecar_beside
 from alexnet.tensorrt_log import tensorrt_log
 
 # Module -> the extra that installs it; nothing else may be named by a sidecar.
 EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
+# Batches on the GPU at once: while one is computed the other's pictures are copied.
+IN_FLIGHT = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a plan before it is loaded; `profile` is None where only the engine itself can tell."""
+
+    path: Path
+    module: str
+    metadata: ModelMetadata
+    precision: str
+    input_name: str
+    output_name: str
+    profile: Profile | None
+    onnx_name: str
 
 
 def open_engine(path: Path, options: BackendOptions) -> Backend:
-    """Return the engine in `path`, ready to run.
+    """Return the engine in `path`, ready to run on the GPU number `options.gpu`.
 
-    Raises SidecarError, MissingPackageError or DeviceError, each naming both sides and what mends it.
+    A plan without a sidecar needs `options.trust`, and `options.like`, the ONNX model that it was built from. Raises
+    SidecarError, MissingPackageError or DeviceError, each naming both sides and what mends it.
     """
+    if options.trust and not sidecar_beside(path).is_file():
+        return _open_bare(path, options)
     sidecar = Sidecar.load(path)
     sidecar.check_digest(path)
-    trt = import_tensorrt(sidecar)
+    trt = import_tensorrt(sidecar.module)
+    if options.name is not None and options.name != sidecar.module.replace("_", "-"):
+        raise SidecarError(
+            f"{path} was built by {sidecar.module}, --backend {options.name} was asked for; leave it out"
+        )
     check_version(sidecar, str(trt.__version__), path)
-    check_device(sidecar, find_gpus(), path)
-    return TensorRTEngine(trt, path, sidecar)
+    gpu = check_device(sidecar, find_gpus(), path, options.gpu)
+    plan = Plan(
+        path,
+        sidecar.module,
+        sidecar.metadata,
+        sidecar.precision,
+        sidecar.input_name,
+        sidecar.output_name,
+        sidecar.profile,
+        sidecar.onnx_name,
+    )
+    return TensorRTEngine(trt, plan, gpu, options.gpu)
 
 
-def import_tensorrt(sidecar: Sidecar) -> ModuleType:
+def _open_bare(path: Path, options: BackendOptions) -> Backend:
+    """Return an engine without a sidecar, such as trtexec's, with the metadata of the ONNX model it was built from."""
+    if options.like is None:
+        raise SidecarError(
+            f"{path} has no sidecar, and --trust alone leaves its labels and preprocessing unknown; give the ONNX "
+            "model it was built from with: --like model.onnx"
+        )
+    metadata = read_onnx(options.like).metadata
+    module = (options.name or "tensorrt").replace("-", "_")
+    trt = import_tensorrt(module)
+    gpu = _gpu(find_gpus(), path, options.gpu, str(options.like))
+    plan = Plan(path, module, metadata, metadata.precision, INPUT, OUTPUT, None, str(options.like))
+    return TensorRTEngine(trt, plan, gpu, options.gpu)
+
+
+def import_tensorrt(module: str) -> ModuleType:
     """Return the module that built the plan; SidecarError for a name that is neither of the two."""
-    if sidecar.module not in EXTRAS:
-        raise SidecarError(f"the sidecar names the module {sidecar.module!r}, expected one of {', '.join(EXTRAS)}")
+    if module not in EXTRAS:
+        raise SidecarError(f"the sidecar names the module {module!r}, expected one of {', '.join(EXTRAS)}")
     try:
-        return importlib.import_module(sidecar.module)
+        return importlib.import_module(module)
     except ImportError:
-        package = sidecar.module.replace("_", "-")
-        raise missing_package(package, EXTRAS[sidecar.module], "running this engine") from None
+        raise missing_package(module.replace("_", "-"), EXTRAS[module], "running this engine") from None
 
 
 def check_version(sidecar: Sidecar, installed: str, path: Path) -> None:
@@ -59,14 +111,9 @@ def check_version(sidecar: Sidecar, installed: str, path: Path) -> None:
         )
 
 
-def check_device(sidecar: Sidecar, search: GpuSearch, path: Path) -> Gpu:
+def check_device(sidecar: Sidecar, search: GpuSearch, path: Path, number: int = 0) -> Gpu:
     """Return the GPU that will run the plan; DeviceError when there is none or it was not built for it."""
-    if not search.gpus:
-        raise DeviceError(
-            f"{path} is a TensorRT engine and needs an NVIDIA GPU: {search.reason}; on a CPU use the model it was "
-            f"built from: --engine {sidecar.onnx_name}"
-        )
-    gpu = search.gpus[0]
+    gpu = _gpu(search, path, number, sidecar.onnx_name)
     if gpu.capability not in sidecar.compute_capabilities:
         raise DeviceError(
             f"{path} was built for compute capability {', '.join(sidecar.compute_capabilities)}, {gpu.name} has "
@@ -75,19 +122,32 @@ def check_device(sidecar: Sidecar, search: GpuSearch, path: Path) -> Gpu:
     return gpu
 
 
-def check_tensors(trt: Any, engine: Any, sidecar: Sidecar, path: Path) -> None:
-    """Raise SidecarError unless the engine takes and gives what its sidecar says; the device's memory relies on it."""
-    side, classes = sidecar.metadata.preprocessing.side, len(sidecar.metadata.labels)
-    expected = {
-        sidecar.input_name: (trt.DataType.UINT8, (-1, side, side, 3)),
-        sidecar.output_name: (trt.DataType.FLOAT, (-1, classes)),
-    }
+def _gpu(search: GpuSearch, path: Path, number: int, onnx_name: str) -> Gpu:
+    """Return the GPU of a number; DeviceError when there is none."""
+    if not search.gpus:
+        raise DeviceError(
+            f"{path} is a TensorRT engine and needs an NVIDIA GPU: {search.reason}; on a CPU use the model it was "
+            f"built from: --engine {onnx_name}"
+        )
+    if number >= len(search.gpus):
+        raise DeviceError(f"there is no GPU {number}, expected 0 to {len(search.gpus) - 1}; leave --gpu out for 0")
+    return search.gpus[number]
+
+
+def check_tensors(trt: Any, engine: Any, plan: Plan) -> None:
+    """Raise SidecarError unless the engine takes and gives what is known of it; the device's memory relies on it."""
+    metadata = plan.metadata
+    side, classes, batch = metadata.preprocessing.side, len(metadata.labels), metadata.batch or -1
+    pixels = metadata.input == "pixels"
+    picture = (trt.DataType.UINT8, (batch, side, side, 3)) if pixels else (trt.DataType.FLOAT, (batch, 3, side, side))
+    expected = {plan.input_name: picture, plan.output_name: (trt.DataType.FLOAT, (batch, classes))}
     names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
     found = {name: (engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name))) for name in names}
     if found != expected:
+        source = "its sidecar" if plan.profile else plan.onnx_name
         raise SidecarError(
-            f"{path} takes and gives {_tensors(found)}, its sidecar says {_tensors(expected)}; "
-            f"build it again with: alexnet build {sidecar.onnx_name}"
+            f"{plan.path} takes and gives {_tensors(found)}, {source} says {_tensors(expected)}; "
+            f"build it again with: alexnet build {plan.onnx_name}"
         )
 
 
@@ -97,65 +157,87 @@ def _tensors(tensors: dict[str, tuple[Any, tuple[int, ...]]]) -> str:
 
 
 class TensorRTEngine:
-    """A deserialised engine with its context, one stream, and device memory for its largest batch."""
+    """A deserialised engine with IN_FLIGHT slots, or as many as find room, for batches side by side."""
 
-    name = "tensorrt"
-
-    def __init__(self, trt: ModuleType, path: Path, sidecar: Sidecar) -> None:
-        self.metadata = sidecar.metadata
-        self.precision = sidecar.precision
-        self.largest_batch: int | None = sidecar.profile.largest
-        self.sidecar = sidecar
+    def __init__(self, trt: ModuleType, plan: Plan, gpu: Gpu, number: int = 0) -> None:
+        self.name, self.device = plan.module.replace("_", "-"), gpu.name
+        self.metadata, self.precision = plan.metadata, plan.precision
         # The logger and the runtime must outlive the engine.
         self.log = tensorrt_log(trt)
+        # The first stream sets this thread's GPU, on which the engine is loaded.
+        streams = [Stream(EXTRAS[plan.module], number) for _ in range(IN_FLIGHT)]
         self.runtime: Any = trt.Runtime(self.log)
         self.runtime.engine_host_code_allowed = False
-        if sidecar.metadata.lrn == "plugin":
+        if plan.metadata.lrn == "plugin":
             register_plugin(trt)
-        self.engine: Any = self.runtime.deserialize_cuda_engine(path.read_bytes())
+        self.engine: Any = self.runtime.deserialize_cuda_engine(plan.path.read_bytes())
         if self.engine is None:
             raise DeviceError(
-                f"{sidecar.module} cannot load {path} on this GPU ({self.log.last()}); "
-                f"build it here with: alexnet build {sidecar.onnx_name}"
+                f"{plan.module} cannot load {plan.path} on this GPU ({self.log.last()}); "
+                f"build it here with: alexnet build {plan.onnx_name}"
             )
-        check_tensors(trt, self.engine, sidecar, path)
-        self.context: Any = self.engine.create_execution_context()
-        if self.context is None:
-            raise DeviceError(f"{path} finds no room on the GPU ({self.log.last()}); close other programs there")
-        self.stream = Stream(EXTRAS[sidecar.module])
-        self.device = find_gpus().gpus[0].name
-        side, classes = self.metadata.preprocessing.side, len(self.metadata.labels)
-        self.pictures_address = self.stream.allocate(sidecar.profile.largest * side * side * 3)
-        self.answers_address = self.stream.allocate(sidecar.profile.largest * classes * 4)
-        self.context.set_tensor_address(sidecar.input_name, self.pictures_address)
-        self.context.set_tensor_address(sidecar.output_name, self.answers_address)
+        check_tensors(trt, self.engine, plan)
+        self.profile = plan.profile or _profile(self.engine, plan)
+        self.largest_batch: int | None = self.profile.largest
+        slots = self._slots(streams, plan)
+        self.in_flight = len(slots)
+        self.free: SimpleQueue[Slot] = SimpleQueue()
+        for slot in slots:
+            self.free.put(slot)
+
+    def _slots(self, streams: list[Stream], plan: Plan) -> list[Slot]:
+        """Return a slot for each stream; OutOfMemory when not even one finds room, fewer than asked when not all do."""
+        metadata = self.metadata
+        side = metadata.preprocessing.side
+        pixels = metadata.input == "pixels"
+        ends = Ends(
+            plan.input_name,
+            plan.output_name,
+            (side, side, 3) if pixels else (3, side, side),
+            np.uint8 if pixels else np.float32,
+            len(metadata.labels),
+        )
+        slots: list[Slot] = []
+        for stream in streams:
+            context = self.engine.create_execution_context()
+            try:
+                if context is None:
+                    raise OutOfMemory(
+                        f"{plan.path} finds no room on the GPU ({self.log.last()}); close other programs there"
+                    )
+                slots.append(Slot(context, stream, ends, self.profile.largest, self.log))
+            except OutOfMemory:
+                if not slots:
+                    raise
+        return slots
 
     def probabilities(self, pictures: Pixels) -> Floats:
-        """Return the probabilities [N, classes] of pictures [N, S, S, 3], in parts of at most the largest batch."""
-        largest = self.sidecar.profile.largest
-        parts = [self._run(pictures[first : first + largest]) for first in range(0, len(pictures), largest)]
+        """Return the probabilities [N, classes] of pictures [N, S, S, 3], in parts of at most the largest batch.
+
+        As many threads as `in_flight` may call it at once; others wait.
+        """
+        largest = self.profile.largest
+        slot = self.free.get()
+        try:
+            parts = [self._part(slot, pictures[first : first + largest]) for first in range(0, len(pictures), largest)]
+        finally:
+            self.free.put(slot)
         return np.concatenate(parts)
 
-    def _run(self, pictures: Pixels) -> Floats:
-        """Run one batch that fits the profile; fewer than its smallest batch are filled up with the first picture."""
-        number, smallest = len(pictures), self.sidecar.profile.smallest
+    def _part(self, slot: Slot, pictures: Pixels) -> Floats:
+        """Run one batch that fits the profile; fewer than its smallest batch are filled up with the last picture."""
+        number, smallest = len(pictures), self.profile.smallest
         if number < smallest:
-            pictures = np.concatenate([pictures, np.repeat(pictures[:1], smallest - number, axis=0)])
-        batch = np.ascontiguousarray(pictures)
-        answers = np.empty((len(batch), len(self.metadata.labels)), dtype=np.float32)
-        if not self.context.set_input_shape(self.sidecar.input_name, batch.shape):
-            raise DeviceError(f"TensorRT refuses {len(batch)} pictures in a batch ({self.log.last()}); build again")
-        self.stream.upload(self.pictures_address, batch)
-        if not self.context.execute_async_v3(int(self.stream.handle)):
-            raise DeviceError(
-                f"TensorRT could not run {len(batch)} pictures ({self.log.last()}); use a smaller --batch"
-            )
-        self.stream.download(answers, self.answers_address)
-        return answers[:number]
+            pictures = np.concatenate([pictures, np.repeat(pictures[-1:], smallest - number, axis=0)])
+        return slot.run(self.metadata.fed(pictures))[:number]
 
     def close(self) -> None:
-        """Free the device memory, the context and the engine."""
-        self.stream.free(self.pictures_address)
-        self.stream.free(self.answers_address)
-        del self.context, self.engine
-        self.stream.close()
+        """Free the slots and the engine."""
+        for _ in range(self.in_flight):
+            self.free.get().close()
+        del self.engine
+
+
+def _profile(engine: Any, plan: Plan) -> Profile:
+    """Return the batch sizes that the engine itself names for its first profile."""
+    return Profile(*(int(shape[0]) for shape in engine.get_tensor_profile_shape(plan.input_name, 0)))

@@ -154,7 +154,7 @@ def test_another_provider_than_the_one_asked_for_is_an_error(model: Path, monkey
 
 
 @pytest.mark.parametrize("threads", [None, 1, 2])
-def test_the_number_of_threads_reaches_the_session(
+def test_the_number_of_threads_reaches_the_session_and_they_do_not_spin(
     model: Path, threads: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -162,6 +162,7 @@ def test_the_number_of_threads_reaches_the_session(
 
     def watch(data: bytes, options: Any, **rest: Any) -> Any:
         seen.append(options.intra_op_num_threads)
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
         return make(data, options, **rest)
 
     monkeypatch.setattr(onnxruntime.ort, "InferenceSession", watch)

@@ -75,12 +75,11 @@ def test_a_sidecar_cannot_name_a_module_of_its_own(tmp_path: Path, run_cli: Cli)
     assert (result.exit_code, "expected one of tensorrt, tensorrt_rtx" in result.stderr) == (11, True)
 
 
-def test_a_module_that_is_not_installed_names_its_extra(tmp_path: Path) -> None:
-    sidecar = replace(Sidecar.load(write_plan(tmp_path)), module="tensorrt")
+def test_a_module_that_is_not_installed_names_its_extra() -> None:
     if __import__("importlib.util").util.find_spec("tensorrt") is not None:
         pytest.skip("tensorrt is installed here")
     with pytest.raises(MissingPackageError, match=r"tensorrt, which is not installed.*\[gpu\]"):
-        import_tensorrt(sidecar)
+        import_tensorrt("tensorrt")
 
 
 def test_another_version_names_both_and_the_command(tmp_path: Path) -> None:
@@ -105,6 +104,37 @@ def test_no_gpu_or_another_capability_is_a_device_error(tmp_path: Path, search: 
     with pytest.raises(DeviceError, match=words) as caught:
         check_device(Sidecar.load(plan), search, plan)
     assert caught.value.exit_code == 8
+
+
+def test_a_plan_without_a_sidecar_needs_trust_and_the_model_it_was_built_from(
+    tmp_path: Path, model: Path, run_cli: Cli
+) -> None:
+    plan = tmp_path / "bare.engine"
+    plan.write_bytes(PLAN)
+    found = {}
+    for name, options in (("none", ()), ("trust", ("--trust",)), ("like", ("--trust", "--like", model))):
+        result = run_cli("infer", "--engine", plan, *options, Path(__file__))
+        found[name] = (result.exit_code, result.stderr)
+    assert found["none"][0] == 11
+    assert "has no sidecar bare.engine.json" in found["none"][1]
+    assert found["trust"][0] == 11
+    assert "--like model.onnx" in found["trust"][1]
+    if not find_gpus().gpus:
+        assert found["like"][0] in (7, 8)
+        assert "warning: it has no sidecar" in found["like"][1]
+
+
+def test_another_backend_than_the_plans_own_is_refused(tmp_path: Path, run_cli: Cli) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    result = run_cli("infer", "--engine", write_plan(tmp_path), "--backend", "tensorrt", Path(__file__))
+    assert result.exit_code in (7, 11)
+
+
+def test_a_gpu_of_no_such_number_is_a_device_error(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path)
+    search = GpuSearch((Gpu("NVIDIA RTX 4090", "8.9", "13.0"),), "one")
+    with pytest.raises(DeviceError, match="there is no GPU 1, expected 0 to 0"):
+        check_device(Sidecar.load(plan), search, plan, 1)
 
 
 def test_a_gpu_that_it_was_built_for_is_taken(tmp_path: Path) -> None:
