@@ -97,7 +97,7 @@ def killed(path):
     calls += 1
     if calls == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
-moments = [(files, "_fsync_folder"), (checkpoint, "sha256_of"), (checkpoint, "write_json"), (checkpoint, "save_file")]
+moments = [(files, "fsync_folder"), (checkpoint, "sha256_of"), (checkpoint, "write_json"), (checkpoint, "save_file")]
 for module, name in moments:
     inner = getattr(module, name)
     def step(*arguments, inner=inner):
