@@ -12,13 +12,13 @@ import click
 from alexnet.runtime.backends.interface import BackendOptions
 from alexnet.runtime.backends.table import NAMES
 
+_BACKEND = click.option(
+    "--backend",
+    "name",
+    type=click.Choice(NAMES),
+    help="What runs the model: docs/backends.md  [default: the first usable one]",
+)
 _OPTIONS = (
-    click.option(
-        "--backend",
-        "name",
-        type=click.Choice(NAMES),
-        help="What runs the model: docs/backends.md  [default: the first usable one]",
-    ),
     click.option("--gpu", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the GPU."),
     click.option(
         "--precision",
@@ -46,11 +46,16 @@ _OPTIONS = (
 
 def backend_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of the backends; it receives them as one BackendOptions, `backend`."""
+    return _BACKEND(opening_options(command))
+
+
+def opening_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the same options without --backend, which it may have in another form."""
 
     @functools.wraps(command)
-    def gathered(**given: Any) -> None:
-        fields = ("name", "gpu", "precision", "threads", "hint", "allow_cpu", "trust", "like", "cache")
-        command(backend=BackendOptions(**{field: given.pop(field) for field in fields}), **given)
+    def gathered(name: str | None = None, **given: Any) -> None:
+        fields = ("gpu", "precision", "threads", "hint", "allow_cpu", "trust", "like", "cache")
+        command(backend=BackendOptions(name, **{field: given.pop(field) for field in fields}), **given)
 
     for option in reversed(_OPTIONS):
         gathered = option(gathered)
