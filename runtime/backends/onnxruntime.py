@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-import onnx
 import onnxruntime as ort
 
 from alexnet.bfloat16 import runnable_on_cpu
@@ -22,7 +21,10 @@ from alexnet.gpu import find_gpus
 from alexnet.ops import register
 from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats
 from alexnet.runtime.backends.onnx_file import OnnxBackend, OnnxFile, read_onnx
+from alexnet.runtime.backends.skeleton import with_places
 
+# ONNX Runtime's own option: where the files are that external data name.
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 NAMES = {CPU: "onnxruntime-cpu", CUDA: "onnxruntime-cuda", TENSORRT: "onnxruntime-tensorrt"}
 
@@ -145,7 +147,7 @@ def _session(
         ort.preload_dlls()
     register(settings, file.model)
     try:
-        return ort.InferenceSession(_source(file, on_gpu), settings, providers=providers)
+        return ort.InferenceSession(_source(file, on_gpu, settings), settings, providers=providers)
     except Exception as error:
         # ONNX Runtime's exceptions share no base class of their own.
         if on_gpu:
@@ -158,13 +160,19 @@ def _session(
         ) from None
 
 
-def _source(file: OnnxFile, on_gpu: bool) -> bytes | str:
-    """Return what the session opens; bfloat16, which the CPU provider lacks, is written out in float32 for it."""
-    if on_gpu or file.metadata.precision != "bf16":
+def _source(file: OnnxFile, on_gpu: bool, settings: ort.SessionOptions) -> bytes | str:
+    """Return what the session opens; bfloat16, which the CPU provider lacks, is written out in float32 for it.
+
+    On a CPU large weights are mapped from the file where they stand, which is twice as fast as having it parsed.
+    """
+    if file.metadata.precision == "bf16" and not on_gpu:
+        data: bytes = runnable_on_cpu(file.whole()).SerializeToString()
+        return data
+    if on_gpu or not file.places:
         return file.source()
-    onnx.load_external_data_for_model(file.model, str(file.path.parent))
-    data: bytes = runnable_on_cpu(file.model).SerializeToString()
-    return data
+    real = file.path.resolve()
+    settings.add_session_config_entry(_EXTERNAL_FOLDER, str(real.parent))
+    return with_places(file.model, file.places, real.name)
 
 
 def _assigned(session: ort.InferenceSession) -> Counter[str]:

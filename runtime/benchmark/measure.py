@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class BenchmarkOptions:
     images: Path | None = None
     backends: tuple[str, ...] = ()
     batches: tuple[int, ...] = (1, 2, 4, 8)
-    limit: Limit = Limit()
+    limit: Limit = field(default_factory=Limit)
     quiet: bool = False
 
 

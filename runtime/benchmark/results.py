@@ -71,7 +71,7 @@ class Row:
 
     @property
     def bound(self) -> str:
-        """What bounds the batch, by measurement only: transfers or one of the limits, and its share; empty otherwise."""
+        """What bounds the batch, as measured: transfers, or one of the limits with its share; empty when none does."""
         if self.latency is None:
             return ""
         if self.stages and self.stages.transfers > self.stages.model:
@@ -181,7 +181,7 @@ class Report:
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
-    """Return the smallest batch among the rows whose throughput is within NEAR_BEST of the highest; None without any."""
+    """Return the smallest batch of those whose throughput is within NEAR_BEST of the highest; None without any."""
     measured = [(row.throughput.median, row) for row in rows if row.throughput is not None]
     if not measured:
         return None

@@ -84,9 +84,9 @@ def _end_to_end(report: Report, model: Path) -> Iterator[str]:
     for found in report.whole:
         if found.model == model:
             yield (
-                f"  {found.backend}, batch {found.batch}, from files: {found.whole.median:,.1f} pictures/s; decoding alone "
-                f"{found.decoding.median:,.1f}, inference alone {found.inference.median:,.1f}; {found.ratio} of the "
-                f"slower, {found.bound}"
+                f"  {found.backend}, batch {found.batch}, from files: {found.whole.median:,.1f} pictures/s; decoding "
+                f"alone {found.decoding.median:,.1f}, inference alone {found.inference.median:,.1f}; {found.ratio} of "
+                f"the slower, {found.bound}"
             )
 
 
