@@ -17,7 +17,7 @@ from alexnet.runtime.benchmark.limits import limit_subjects
 from alexnet.runtime.benchmark.machine import machine
 from alexnet.runtime.benchmark.memory import peaks
 from alexnet.runtime.benchmark.results import Best, EndToEnd, Report, Row, Stages, best_row, infer_command
-from alexnet.runtime.benchmark.subjects import Opened, Reference, backends_for, facts, networks, opened
+from alexnet.runtime.benchmark.subjects import Opened, Reference, backends_for, facts, networks, opened, operations
 from alexnet.runtime.benchmark.timing import FEWEST_ROUNDS, Limit, Spread, Subject, ratio, reason, take_turns
 from alexnet.runtime.benchmark.whole import end_to_end
 
@@ -164,12 +164,12 @@ class _Benchmark:
         tables = networks(metadata)
         if not tables:
             return
-        operations = 2.0 * metadata.crops * row.batch * sum(line.macs for table in tables for line in table.rows())
-        row.gigaflops = operations / row.latency.median / 1e9
+        work = row.batch * operations(metadata)
+        row.gigaflops = work / row.latency.median / 1e9
         limits = {name: limit for name, limit in self.limits.get(one.name, {}).items() if limit.seconds}
         arithmetic = max((limit.rate for name, limit in limits.items() if name != "weights"), default=0.0)
         if arithmetic:
-            row.shares["arithmetic"] = operations / row.latency.median / arithmetic
+            row.shares["arithmetic"] = work / row.latency.median / arithmetic
         if "weights" in limits:
             read = sum(table.parameters for table in tables) * BYTES.get(one.backend.precision, 4)
             row.shares["memory traffic"] = read / row.latency.median / limits["weights"].rate

@@ -45,7 +45,7 @@ class Row:
     """One combination of model, backend and batch.
 
     `throughput` is in pictures a second; `ratio` that to the first row's; `memory` the peak of a process that does only
-    this, in bytes; `gigaflops` those of the plain ten crops, a second; `shares` of the measured limits, by name;
+    this, in bytes; `gigaflops` its convolutions' and matrices', a second; `shares` of the measured limits, by name;
     `error` says why there are no figures.
     """
 
