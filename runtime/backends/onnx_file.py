@@ -25,6 +25,9 @@ FEATURES = "features"
 # Words by which the runtimes say that memory has run out.
 _NO_MEMORY = ("out of memory", "bad_alloc", "bad allocation", "failed to allocate", "could not allocate", "outofmemory")
 
+# Bytes of weights that a changed graph may hold: protobuf's limit, less room for the graph.
+IN_MEMORY = 2**31 - 2**24
+
 
 @dataclass(frozen=True)
 class OnnxFile:
@@ -61,8 +64,10 @@ def read_onnx(path: Path, features: bool = False) -> OnnxFile:
     external = check_external_data(model, path)
     _check_ends(model, metadata, path)
     if features:
-        if external:
-            raise ModelError(f"{path} keeps its weights beside it; for --features export it again as one file")
+        if sum(file.stat().st_size for file in external) > IN_MEMORY:
+            raise ModelError(f"{path} has over 2 GB of weights; --features takes smaller models, such as one network's")
+        # A graph that was changed is handed to a runtime as bytes, which know no folder.
+        onnx.load_external_data_for_model(model, str(path.parent))
         _add_features(model, path)
     return OnnxFile(path, model, metadata, features, {} if external else places)
 

@@ -245,6 +245,9 @@ def flags(opening: BackendOptions) -> list[str]:
         "--threads": opening.threads,
         "--hint": opening.hint if opening.hint != "latency" else None,
         "--like": opening.like,
+        "--labels": opening.labels,
+        "--side": opening.side if opening.labels else None,
+        "--resize": opening.resize if opening.labels else None,
         "--cache": opening.cache,
     }
     words = [word for name, value in values.items() if value is not None for word in (name, str(value))]

@@ -63,7 +63,11 @@ def peaks_here(path: Path, values: dict[str, object], batches: Sequence[int]) ->
     from alexnet.errors import AlexNetError
     from alexnet.runtime.backends import open_backend
 
-    places = {key: Path(str(value)) for key, value in values.items() if key in ("like", "cache") and value is not None}
+    places = {
+        key: Path(str(value))
+        for key, value in values.items()
+        if key in ("like", "labels", "cache") and value is not None
+    }
     backend = open_backend(path, BackendOptions(**(values | places)))  # type: ignore[arg-type]
     side, found = backend.metadata.preprocessing.side, []
     for batch in batches:
