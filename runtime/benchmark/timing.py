@@ -88,6 +88,11 @@ class Subject:
         return self.work / self.latency.median
 
     @property
+    def fastest(self) -> float:
+        """Work a second of the fastest run, which other programs disturbed least."""
+        return self.work / min(self.seconds)
+
+    @property
     def rates(self) -> list[float]:
         """Work a second, round by round."""
         return [self.work / seconds for seconds in self.seconds]
