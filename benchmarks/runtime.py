@@ -4,9 +4,9 @@
 
 Random weights, float32, 256 x 256 pictures. Everything takes turns, round by round, and ratios are taken within a
 round; a table has the median and the quartiles, and the ratio of the fastest rounds, which other work on the machine
-disturbs least. The naive graph is what `torch.onnx.export` makes of the network, with
-the crops, the mean, softmax and the average on the host by numpy. benchmark_app is OpenVINO's own, from its wheel, on
-that graph with random crops and no work on the host; its pictures are a tenth of its crops.
+disturbs least. The naive graph is what `torch.onnx.export` makes of the network, with the crops, the mean, softmax and
+the average on the host by numpy. benchmark_app is OpenVINO's own, from its wheel, on that graph with random crops and
+no work on the host; its pictures are a tenth of its crops. GFLOP/s are those of ten plain crops, for every subject.
 With a GPU and a CUDA build of torch and ONNX Runtime, `--gpu` measures that instead (benchmarks/runtime_gpu.py).
 """
 
