@@ -114,7 +114,7 @@ def check_version(sidecar: Sidecar, installed: str, path: Path) -> None:
 def check_device(sidecar: Sidecar, search: GpuSearch, path: Path, number: int = 0) -> Gpu:
     """Return the GPU that will run the plan; DeviceError when there is none or it was not built for it."""
     gpu = _gpu(search, path, number, sidecar.onnx_name)
-    if gpu.capability not in sidecar.compute_capabilities:
+    if not sidecar.runs_on(gpu.capability):
         raise DeviceError(
             f"{path} was built for compute capability {', '.join(sidecar.compute_capabilities)}, {gpu.name} has "
             f"{gpu.capability}; build it for this GPU with: alexnet build {sidecar.onnx_name}"
