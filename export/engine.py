@@ -17,7 +17,6 @@ import onnx
 from alexnet.errors import BuildError, InputError, ModelError
 from alexnet.export.build_monitor import progress_monitor, shown_build, stoppable
 from alexnet.export.build_options import BuildOptions, chosen_profile
-from alexnet.export.layer_precision import layer_precision
 from alexnet.export.onnx_files import publish, staging
 from alexnet.export.parser_errors import builder_refusal, parser_refusal
 from alexnet.export.tensorrt_module import (
@@ -35,6 +34,7 @@ from alexnet.export.timing_cache import default_timing_cache, load_timings, save
 from alexnet.external import check_external_data, load_model
 from alexnet.files import write_bytes
 from alexnet.gpu import find_gpus
+from alexnet.layer_precision import layer_precision
 from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.ops.tensorrt_plugin import register_plugin
 from alexnet.parity import parity_pack_beside
@@ -222,10 +222,10 @@ def _verified(
     file: ModelFile, plan: Path, staged: Path, pack: Path, options: BuildOptions, verify: Verify | None
 ) -> Verification:
     """Return what became of the parity pack, or why it was not run."""
-    later = f"alexnet infer runs it before the first picture, or: alexnet check {plan.name}"
+    later = f"alexnet infer verifies it on first use, at any time: alexnet check {plan.name}"
     search = find_gpus()
     if not search.gpus:
-        return Verification(False, f"{search.reason}; on the machine that runs it {later}")
+        return Verification(False, f"{search.reason}; {later}")
     gpu, sidecar = search.gpus[0], Sidecar.load(staged)
     if not sidecar.runs_on(gpu.capability):
         names = ", ".join(sidecar.compute_capabilities)

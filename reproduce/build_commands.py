@@ -117,7 +117,7 @@ def summary(plan: Path, sidecar: Sidecar, seconds: float) -> str:
         f"{plan}: {sidecar.plan_bytes / 1e6:.1f} MB in {seconds:.1f} s by {sidecar.module} {sidecar.tensorrt_version}, "
         f"batch {sidecar.profile.smallest} to {sidecar.profile.largest}, best {sidecar.profile.best}, "
         f"{sidecar.precision}, compute capability {', '.join(sidecar.compute_capabilities)}\n"
-        f"{plan}.json: the sidecar; verified: {'yes' if sidecar.verified else 'no'}, {sidecar.verified_reason}\n"
+        f"{plan}.json: the sidecar; verified: {'yes' if sidecar.verified else 'no'}: {sidecar.verified_reason}\n"
         f"next: alexnet infer --engine {plan} images/"
     )
 

@@ -22,6 +22,7 @@ from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.ops.tensorrt_plugin import register_plugin
 from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats, OutOfMemory, Pixels
 from alexnet.runtime.backends.onnx_file import read_onnx
+from alexnet.runtime.backends.tensorrt_refit import Weights, refit, weights_of
 from alexnet.runtime.backends.tensorrt_slot import Ends, Slot
 from alexnet.runtime.cuda import Stream
 from alexnet.sidecar import Profile, Sidecar, sidecar_beside
@@ -35,7 +36,10 @@ IN_FLIGHT = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """What is known of a plan before it is loaded; `profile` is None where only the engine itself can tell."""
+    """What is known of a plan before it is loaded; `profile` is None where only the engine itself can tell.
+
+    `weights` says where they are when the plan was built without them.
+    """
 
     path: Path
     module: str
@@ -45,6 +49,7 @@ class Plan:
     output_name: str
     profile: Profile | None
     onnx_name: str
+    weights: Weights | None = None
 
 
 def open_engine(path: Path, options: BackendOptions) -> Backend:
@@ -73,6 +78,7 @@ def open_engine(path: Path, options: BackendOptions) -> Backend:
         sidecar.output_name,
         sidecar.profile,
         sidecar.onnx_name,
+        weights_of(sidecar, path, options.like),
     )
     return TensorRTEngine(trt, plan, gpu, options.gpu)
 
@@ -177,6 +183,8 @@ class TensorRTEngine:
                 f"build it here with: alexnet build {plan.onnx_name}"
             )
         check_tensors(trt, self.engine, plan)
+        if plan.weights:
+            refit(trt, self.engine, self.log, plan.weights, plan.path)
         self.profile = plan.profile or _profile(self.engine, plan)
         self.largest_batch: int | None = self.profile.largest
         slots = self._slots(streams, plan)
