@@ -48,6 +48,15 @@ class FeatureBackend(Protocol):
         ...
 
 
+@runtime_checkable
+class StagedBackend(Protocol):
+    """A backend that can tell the copies to and from its device from the model."""
+
+    def stages(self, pictures: Pixels) -> tuple[float, float, float] | None:
+        """Return the seconds of one batch's upload, model and download; None where nothing is copied."""
+        ...
+
+
 class OutOfMemory(DeviceError):
     """The device has no room for a batch; a smaller one may fit."""
 

@@ -6,6 +6,7 @@ for single nodes. ONNX Runtime API: session.disable_cpu_ep_fallback, session.rec
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from alexnet.errors import DeviceError, ModelError
 from alexnet.files import cache_folder, sha256_of
 from alexnet.gpu import find_gpus
 from alexnet.ops import register
-from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats
+from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats, Pixels
 from alexnet.runtime.backends.onnx_file import OnnxBackend, OnnxFile, read_onnx
 from alexnet.runtime.backends.skeleton import with_places
 
@@ -35,7 +36,7 @@ class OnnxRuntime(OnnxBackend):
 
     def __init__(self, session: ort.InferenceSession, file: OnnxFile, provider: str, options: BackendOptions) -> None:
         super().__init__(file)
-        self.session = session
+        self.session, self.gpu = session, options.gpu
         self.name = NAMES[provider]
         self.input = session.get_inputs()[0].name
         if provider == CPU:
@@ -50,6 +51,28 @@ class OnnxRuntime(OnnxBackend):
         """Return the graph's outputs for its input."""
         answers: list[Floats] = self.session.run(self.outputs, {self.input: fed})
         return answers
+
+    def stages(self, pictures: Pixels) -> tuple[float, float, float] | None:
+        """Return the seconds that one batch takes to the GPU, in the graph and back; None on a CPU, which copies none.
+
+        ONNX Runtime API: OrtValue, IOBinding.
+        """
+        return None if self.device == "CPU" else self._bound_stages(pictures, "cuda")
+
+    def _bound_stages(self, pictures: Pixels, device: str) -> tuple[float, float, float]:
+        """Return the seconds of the three parts with inputs and outputs that lie on a device."""
+        began = time.perf_counter()
+        fed = ort.OrtValue.ortvalue_from_numpy(self.metadata.fed(pictures), device, self.gpu)
+        uploaded = time.perf_counter()
+        binding = self.session.io_binding()
+        binding.bind_ortvalue_input(self.input, fed)
+        for name in self.outputs:
+            binding.bind_output(name, device, self.gpu)
+        self.session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        ran = time.perf_counter()
+        binding.copy_outputs_to_cpu()
+        return uploaded - began, ran - uploaded, time.perf_counter() - ran
 
     def close(self) -> None:
         """Free the session."""

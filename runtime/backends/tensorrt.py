@@ -228,6 +228,16 @@ class TensorRTEngine:
             self.free.put(slot)
         return np.concatenate(parts)
 
+    def stages(self, pictures: Pixels) -> tuple[float, float, float]:
+        """Return the seconds that one batch takes to the GPU, in the network and back, one after another."""
+        slot = self.free.get()
+        try:
+            # The shape of the context is set by a run of the same size.
+            self._part(slot, pictures)
+            return slot.stages(self.metadata.fed(pictures))
+        finally:
+            self.free.put(slot)
+
     def _part(self, slot: Slot, pictures: Pixels) -> Floats:
         """Run one batch that fits the profile; fewer than its smallest batch are filled up with the last picture."""
         number, smallest = len(pictures), self.profile.smallest

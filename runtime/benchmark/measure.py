@@ -13,6 +13,7 @@ from alexnet.metadata import ModelMetadata
 from alexnet.pictures import find_pictures
 from alexnet.progress import counted
 from alexnet.runtime.backends import BackendOptions
+from alexnet.runtime.backends.interface import StagedBackend
 from alexnet.runtime.benchmark.limits import limit_subjects
 from alexnet.runtime.benchmark.machine import machine
 from alexnet.runtime.benchmark.memory import peaks
@@ -123,8 +124,11 @@ class _Benchmark:
         if one.backend is None:
             self._row(Row(one.path, one.name, self.options.batches[0], error=one.error), None)
             return
-        most = one.backend.largest_batch
+        most, fixed = one.backend.largest_batch, one.backend.metadata.batch
         sizes = [size for size in self.options.batches if most is None or size <= most] or [most or 1]
+        if fixed:
+            # Fewer pictures would be filled up, and timed as if they were fewer.
+            sizes = [fixed]
         for size in sizes:
             row = Row(one.path, one.name, size, one.backend.device, one.backend.precision)
             self._row(row, Subject(f"{one.path} {one.name} {size}", one.run(size), size))
@@ -225,14 +229,15 @@ class _Benchmark:
 
 def _stages(one: Opened, batch: int) -> Stages | None:
     """Return the median of a batch's parts, where the backend can tell them apart."""
-    measure = getattr(one.backend, "stages", None)
-    if measure is None:
+    if not isinstance(one.backend, StagedBackend):
         return None
     pictures = one.batch(batch)
     try:
-        runs = [measure(pictures) for _ in range(FEWEST_ROUNDS)]
+        runs = [run for _ in range(FEWEST_ROUNDS) if (run := one.backend.stages(pictures)) is not None]
     except Exception:
         # The figures without this one are still good: a row's own error is about the batch itself.
+        return None
+    if not runs:
         return None
     return Stages(*(Spread.of([run[place] for run in runs]).median for place in range(3)))
 

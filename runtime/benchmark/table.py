@@ -8,8 +8,10 @@ from pathlib import Path
 from alexnet.errors import printable
 from alexnet.runtime.benchmark.results import Report, Row
 
-HEAD = ("backend", "batch", "min", "mean", "median", "p95", "p99", "pictures/s", "ratio (quartiles)", "GFLOP/s")
-HEAD += ("transfers", "memory", "bound")
+HEAD = (
+    *("backend", "batch", "min", "mean", "median", "p95", "p99", "pictures/s", "ratio (quartiles)", "GFLOP/s"),
+    *("transfers", "memory", "bound"),
+)
 
 
 def report_text(report: Report) -> str:
