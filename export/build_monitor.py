@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as StillRunning
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -57,31 +57,33 @@ def progress_monitor(trt: TensorRT, shown: Shown, stop: threading.Event) -> Any:
 def stoppable(build: Callable[[], Made], stop: threading.Event, what: str) -> Made:
     """Return what `build` makes, in a thread of its own so that Ctrl-C is heard; Interrupted once it has been stopped.
 
-    An exception that left a monitor's callback would end the process: Ctrl-C sets `stop`, which the monitor answers
-    TensorRT with, and the build ends at its next step.
+    An exception that left a monitor's callback would end the process: a signal only sets `stop`, which the monitor
+    answers TensorRT with, and the build ends at its next step.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="build") as pool:
+    with _signals(stop), ThreadPoolExecutor(max_workers=1, thread_name_prefix="build") as pool:
         future = pool.submit(build)
-        while True:
-            try:
-                made = _wait(future)
-            except KeyboardInterrupt:
-                stop.set()
-            else:
-                break
+        # Waking now and then lets signals be handled on every platform.
+        while not future.done():
+            wait([future], timeout=0.2)
+        made = future.result()
     if stop.is_set():
         raise Interrupted(f"stopped while building {what}; nothing was written, run the same command again")
     return made
 
 
-def _wait(future: Future[Made]) -> Made:
-    """Return the result, waking often enough for signals on every platform."""
-    while True:
-        try:
-            return future.result(timeout=0.2)
-        except StillRunning:
-            if future.done():
-                return future.result()
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """Let SIGINT and SIGTERM set `stop` meanwhile; only the main thread may say so, in others nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(name, lambda number, frame: stop.set()) for name in names]
+    try:
+        yield
+    finally:
+        for name, handler in zip(names, before, strict=True):
+            signal.signal(name, handler or signal.SIG_DFL)
 
 
 @contextmanager

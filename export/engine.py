@@ -20,12 +20,12 @@ from alexnet.export.build_options import BuildOptions, chosen_profile
 from alexnet.export.onnx_files import publish, staging
 from alexnet.export.parser_errors import builder_refusal, parser_refusal
 from alexnet.export.tensorrt_module import (
-    DEFAULT_COMPUTE,
     MODULES,
     Target,
     apply_options,
     capability_of,
     check_options,
+    default_compute,
     import_module,
     network_flags,
     set_compute,
@@ -155,7 +155,7 @@ def _serialised(
     profiles.set_shape(INPUT, smallest, best, largest)
     config.add_optimization_profile(profiles)
     if MODULES[target].ahead_of_time:
-        set_compute(trt, config, options.compute or DEFAULT_COMPUTE)
+        set_compute(trt, config, options.compute or default_compute(file.metadata.precision))
     timings = _timings(trt, target, options)
     if timings:
         load_timings(config, timings, log, say)
@@ -193,7 +193,9 @@ def _sidecar(
     """Return the sidecar of a plan that nothing has been run through yet."""
     gpus = find_gpus().gpus
     if MODULES[target].ahead_of_time:
-        capabilities = tuple(capability_of(name) for name in options.compute or DEFAULT_COMPUTE)
+        capabilities = tuple(
+            capability_of(name) for name in options.compute or default_compute(file.metadata.precision)
+        )
     else:
         capabilities = ("8.0+",) if options.hardware_compatible else (gpus[0].capability,)
     return Sidecar(

@@ -19,6 +19,7 @@ PARSER_CHANGES = (
 BUILDER_CHANGES = (
     ("Turing", "leave sm75 out of --compute, or export with --precision fp16: it has no float32 matrix product"),
     ("HW-specific datatypes: b16", "leave sm75 out of --compute: it has no bfloat16"),
+    ("HW-specific datatypes: fp8", "leave what is older than sm89 out of --compute: it has no FP8"),
     ("HW-specific datatypes", "leave the capabilities without this type out of --compute"),
     ("graph_jit", "compiling a plan without its weights needs a GPU: build there, or leave --strip-weights out"),
     ("libnvinfer_lean", "install the lean runtime (tensorrt-lean), or leave --version-compatible out"),

@@ -56,8 +56,9 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "strip_weights": ("STRIP_PLAN", "REFIT_IDENTICAL"),
 }
 
-# Turing (sm75) is left out by default: its compiler has no float32 matrix product.
+# Turing (sm75) is left out by default: its compiler has no float32 matrix product. FP8 begins with Ada.
 DEFAULT_COMPUTE = ("sm80", "sm86", "sm89", "sm120")
+FP8_COMPUTE = ("sm89", "sm120")
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,11 @@ def _member(trt: TensorRT, enumeration: str, name: str) -> Any:
             "out, or install the version in constraints.txt"
         )
     return found
+
+
+def default_compute(precision: str) -> tuple[str, ...]:
+    """Return the capabilities that rtx builds a model of a precision for when none are named."""
+    return FP8_COMPUTE if precision == "fp8" else DEFAULT_COMPUTE
 
 
 def parse_compute(text: str) -> tuple[str, ...]:
