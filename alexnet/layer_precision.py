@@ -7,7 +7,7 @@ from onnx import TensorProto
 
 from alexnet.layers import is_layer
 
-NAMES = {
+NAMES: dict[int, str] = {
     TensorProto.FLOAT: "fp32",
     TensorProto.FLOAT16: "fp16",
     TensorProto.BFLOAT16: "bf16",

@@ -17,20 +17,24 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import torch
 from runtime_nets import full_size_source, macs, naive_export
 
 from alexnet.crops import CROPS, five_offsets
-from alexnet.export.engine import engine_from_onnx, parse_batch
+from alexnet.export.build_options import BuildOptions
+from alexnet.export.engine import engine_from_onnx
 from alexnet.export.onnx_from_run import export_onnx
 from alexnet.export.options import ExportOptions
 from alexnet.export.source import Source
 from alexnet.recipe import Recipe
 from alexnet.runtime.backends import BackendOptions, open_backend
 from alexnet.runtime.benchmark.timing import Limit, Subject, ratio, reason, take_turns
+from alexnet.sidecar import Profile
 
 GOAL, RATIO_GOAL = 20_000, 1.2
 # Pictures in a batch, and batches of one turn, whose end is waited for.
@@ -44,7 +48,7 @@ def bound(path: Path, shape: tuple[int, ...], kind: type) -> Run:
     session = onnxruntime.InferenceSession(str(path), providers=[("CUDAExecutionProvider", {"use_tf32": "0"})])
     if session.get_providers()[0] != "CUDAExecutionProvider":
         raise RuntimeError(f"ONNX Runtime gives {session.get_providers()}")
-    values = np.random.default_rng(0).integers(0, 256, shape).astype(kind)
+    values: npt.NDArray[Any] = np.random.default_rng(0).integers(0, 256, shape).astype(kind)
     binding = session.io_binding()
     binding.bind_ortvalue_input(
         session.get_inputs()[0].name, onnxruntime.OrtValue.ortvalue_from_numpy(values, "cuda", 0)
@@ -62,7 +66,7 @@ def bound(path: Path, shape: tuple[int, ...], kind: type) -> Run:
 def engine(onnx_path: Path) -> Run:
     """Return what runs a TensorRT engine of an ONNX model on pictures that lie on the device."""
     plan = onnx_path.with_suffix(".plan")
-    engine_from_onnx(onnx_path, plan, "gpu", parse_batch(f"1,{BATCH},{BATCH}"), None)
+    engine_from_onnx(onnx_path, plan, "gpu", BuildOptions(profile=Profile(1, BATCH, BATCH)))
     backend = open_backend(plan, BackendOptions())
     backend.probabilities(np.zeros((BATCH, 256, 256, 3), dtype=np.uint8))
     slot = backend.free.get()  # type: ignore[attr-defined]
@@ -78,7 +82,7 @@ def engine(onnx_path: Path) -> Run:
 
 def compiled(source: Source, kind: torch.dtype) -> Run:
     """Return torch.compile of the network with mean, crops, softmax and average on the device."""
-    network = source.network.to("cuda", kind).to(memory_format=torch.channels_last)
+    network = source.network.to("cuda", kind)
     mean = torch.from_numpy(source.mean).to("cuda")
     pictures = torch.randint(0, 256, (BATCH, 256, 256, 3), device="cuda", dtype=torch.uint8)
 
@@ -146,7 +150,7 @@ def measure_gpu(rounds: int) -> None:
         picture = np.zeros((1, 256, 256, 3), dtype=np.uint8)
         for precision in ("fp16", "bf16"):
             path = folder / f"{precision}.onnx"
-            export_onnx([source], picture, ["picture"], path, ExportOptions(stem="shared", precision=precision))  # type: ignore[arg-type]
+            export_onnx([source], picture, ["picture"], path, ExportOptions(stem="shared", precision=precision))
             makers[f"ours, {precision}, ORT CUDA"] = lambda path=path: bound(path, shape, np.uint8)  # type: ignore[misc]
             makers[f"ours, {precision}, TensorRT"] = lambda path=path: engine(path)  # type: ignore[misc]
         makers["torch.compile, bf16"] = lambda: compiled(source, torch.bfloat16)

@@ -37,7 +37,7 @@ def progress_monitor(trt: TensorRT, shown: Shown, stop: threading.Event) -> Any:
     """Return a monitor that passes the phases on to `shown`, and ends the build at its next step once `stop` is set."""
 
     # The base class comes from whichever of the two modules is installed, which mypy cannot know.
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
 

@@ -177,7 +177,7 @@ def _run(
         monitor = progress_monitor(trt, shown, stop)
         config.progress_monitor = monitor
         made = stoppable(lambda: build(network, config), stop, what)
-    return None if made is None else bytes(made)  # type: ignore[call-overload, no-any-return]
+    return None if made is None else bytes(made)  # type: ignore[call-overload]
 
 
 def _timings(trt: TensorRT, target: Target, options: BuildOptions) -> Path | None:

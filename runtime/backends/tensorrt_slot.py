@@ -6,6 +6,7 @@ TensorRT API: IExecutionContext.set_input_shape, set_tensor_address, execute_asy
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,7 @@ class Slot:
         self.stream.use()
         number = len(batch)
         self.pictures[:number] = batch
-        parts = (
+        parts: tuple[Callable[[], None], ...] = (
             lambda: self.stream.upload(self.pictures_address, self.pictures[:number]),
             lambda: self._execute(number),
             lambda: self.stream.download(self.answers[:number], self.answers_address),

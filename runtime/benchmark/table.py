@@ -9,8 +9,8 @@ from alexnet.errors import printable
 from alexnet.runtime.benchmark.results import Report, Row
 
 HEAD = (
-    *("backend", "batch", "min", "mean", "median", "p95", "p99", "pictures/s", "ratio (quartiles)", "GFLOP/s"),
-    *("transfers", "memory", "bound"),
+    *("backend", "batch", "min", "mean", "median", "p95", "p99"),
+    *("pictures/s", "ratio (quartiles)", "GFLOP/s", "transfers", "memory", "bound"),
 )
 
 
