@@ -1,7 +1,7 @@
 # What a newcomer runs; `make help` lists it. PYTHON, EXTRAS, PICTURES, HELD_OUT and TRAIN can be set on the line.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= train,cpu,rtx,openvino,parquet,dev
+EXTRAS ?= train,cpu,rtx,openvino,parquet,plot,dev
 PICTURES ?= 3000
 HELD_OUT ?= 500
 TRAIN ?=
@@ -65,6 +65,7 @@ $(OPS): $(wildcard alexnet/ops/*.cc alexnet/ops/*.h)
 
 benchmark: $(INSTALLED)  ## measure the headline numbers
 	$(BIN)/python benchmarks/embedded_pictures.py
+	$(BIN)/python benchmarks/runtime.py
 
 clean:  ## remove builds and caches; data, runs and .venv stay
 	rm -rf build dist alexnet/ops/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

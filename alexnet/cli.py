@@ -37,6 +37,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("alexnet.reproduce.commands", "check", "Repeat a model's proof of parity, or compare any two."),
     "inspect": ("alexnet.runtime.inspect_commands", "inspect", "Say what a plan, a model or a run is."),
     "evaluate": ("alexnet.reproduce.commands", "evaluate", "Measure top-1 and top-5 error of a run or a model."),
+    "benchmark": (
+        "alexnet.runtime.benchmark.commands",
+        "benchmark",
+        "Time models in every backend: latency, throughput, what bounds them, the best batch.",
+    ),
     "doctor": ("alexnet.runtime.commands", "doctor", "Say what is installed here and what each stage needs."),
 }
 

@@ -17,7 +17,7 @@ from alexnet.errors import InputError, ModelError
 from alexnet.export.caffe import read_caffe
 from alexnet.export.foreign import ForeignNet, Kind
 from alexnet.export.torchvision import is_safetensors, is_torch, read_torchvision
-from alexnet.files import read_json
+from alexnet.labels import read_labels
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 from alexnet.recipe import AugmentRecipe, Recipe
 from alexnet.run import RUNS, Run, new_run
@@ -102,34 +102,6 @@ def import_weights(
         tensors = {f"weights.{name}": torch.from_numpy(value) for name, value in arrays.items()}
         save_checkpoint(run, Checkpoint(TrainingState(learning_rate=recipe.sgd.learning_rate), tensors))
     return Imported(Run(out), recipe, len(samples.names) if samples is not None else 0)
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return class names in the order of the outputs; InputError when the file holds none.
-
-    A text file has one a line, as Caffe's synset_words.txt and synsets.txt; JSON is a list of names, or an object from
-    the class's number to its name or to [synset, name], as imagenet_class_index.json.
-    """
-    if path.suffix != ".json":
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read as text: {error}; give a file with one class a line") from None
-        return tuple(line.strip() for line in lines if line.strip())
-    values = read_json(path)
-    if isinstance(values, dict) and set(values) == {str(place) for place in range(len(values))}:
-        values = [values[str(place)] for place in range(len(values))]
-        values = [
-            " ".join(value) if isinstance(value, list) and all(map(_is_text, value)) else value for value in values
-        ]
-    if not isinstance(values, list) or not all(map(_is_text, values)):
-        raise InputError(f"{path} is not a list of class names, nor an object from 0, 1, 2, ... to them; mend it")
-    return tuple(values)
-
-
-def _is_text(value: object) -> bool:
-    """Return whether a JSON value is text."""
-    return isinstance(value, str)
 
 
 def _samples(folder: Path, recipe: Recipe) -> Samples:

@@ -20,7 +20,7 @@ import onnx
 from onnx.external_data_helper import convert_model_to_external_data
 
 from alexnet.errors import InputError
-from alexnet.files import fsync_folder
+from alexnet.files import fsync_folder, umask
 
 # A model of more bytes of weights is written with external data: protobuf's limit, less room for the graph.
 SINGLE_FILE_LIMIT = 2**31 - 2**24
@@ -96,6 +96,8 @@ def publish(files: Sequence[Path], folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        # onnx writes external data for its owner alone, and a model is meant to be shared.
+        file.chmod(0o666 & ~umask())
     for file in files:
         file.replace(folder / file.name)
     fsync_folder(folder)

@@ -12,13 +12,13 @@ import click
 from alexnet.runtime.backends.interface import BackendOptions
 from alexnet.runtime.backends.table import NAMES
 
+_BACKEND = click.option(
+    "--backend",
+    "name",
+    type=click.Choice(NAMES),
+    help="What runs the model: docs/backends.md  [default: the first usable one]",
+)
 _OPTIONS = (
-    click.option(
-        "--backend",
-        "name",
-        type=click.Choice(NAMES),
-        help="What runs the model: docs/backends.md  [default: the first usable one]",
-    ),
     click.option("--gpu", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the GPU."),
     click.option(
         "--precision",
@@ -36,21 +36,42 @@ _OPTIONS = (
     click.option(
         "--allow-cpu", is_flag=True, help="Accept the CPU where a GPU's backend was asked for and is not had."
     ),
-    click.option("--trust", is_flag=True, help="Load a plan without a sidecar, such as trtexec's; needs --like."),
+    click.option("--trust", is_flag=True, help="Load a plan without a sidecar (trtexec's); needs --like or --labels."),
     click.option(
         "--like", type=click.Path(path_type=Path), help="ONNX model that a plan without a sidecar was made of."
     ),
+    click.option("--labels", type=click.Path(path_type=Path), help="With --trust: class names, one a line or JSON."),
+    click.option(
+        "--side", type=click.IntRange(min=1), default=256, show_default=True, help="With --trust: pixels a side."
+    ),
+    click.option(
+        "--resize",
+        type=click.Choice(["shorter", "warp"]),
+        default="shorter",
+        show_default=True,
+        help="With --trust: bring the shorter side to --side and take the centre, or warp.",
+    ),
     click.option("--cache", type=click.Path(path_type=Path), help="Folder for what a backend compiles."),
+)
+
+# The fields of BackendOptions that these options set.
+_FIELDS = (
+    *("gpu", "precision", "threads", "hint", "allow_cpu"),
+    *("trust", "like", "labels", "side", "resize", "cache"),
 )
 
 
 def backend_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of the backends; it receives them as one BackendOptions, `backend`."""
+    return _BACKEND(opening_options(command))
+
+
+def opening_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the same options without --backend, which it may have in another form."""
 
     @functools.wraps(command)
-    def gathered(**given: Any) -> None:
-        fields = ("name", "gpu", "precision", "threads", "hint", "allow_cpu", "trust", "like", "cache")
-        command(backend=BackendOptions(**{field: given.pop(field) for field in fields}), **given)
+    def gathered(name: str | None = None, **given: Any) -> None:
+        command(backend=BackendOptions(name, **{field: given.pop(field) for field in _FIELDS}), **given)
 
     for option in reversed(_OPTIONS):
         gathered = option(gathered)

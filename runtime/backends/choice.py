@@ -101,7 +101,7 @@ def _is_bare(path: Path, options: BackendOptions) -> bool:
 
 def _bare(options: BackendOptions) -> str:
     """Return the warning that goes with such a plan."""
-    return f"warning: it has no sidecar, nothing proves that it was built from {options.like}, and a plan is code"
+    return "warning: it has no sidecar, nothing proves what it was built from, and a plan is code"
 
 
 def _chooses_precision(info: BackendInfo) -> bool:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from alexnet.errors import DeviceError
 from alexnet.metadata import ModelMetadata
+from alexnet.recipe import Resize
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -47,6 +48,15 @@ class FeatureBackend(Protocol):
         ...
 
 
+@runtime_checkable
+class StagedBackend(Protocol):
+    """A backend that can tell the copies to and from its device from the model."""
+
+    def stages(self, pictures: Pixels) -> tuple[float, float, float] | None:
+        """Return the seconds of one batch's upload, model and download; None where nothing is copied."""
+        ...
+
+
 class OutOfMemory(DeviceError):
     """The device has no room for a batch; a smaller one may fit."""
 
@@ -59,7 +69,8 @@ class BackendOptions:
     can choose it (fp32, bf16, fp16), None for what the model says; `threads` those of a CPU, None for all cores;
     `hint` what a CPU is tuned for, one batch at a time or several together; `allow_cpu` accepts the CPU where a
     GPU was asked for; `trust` accepts a plan without a sidecar, whose labels and preprocessing are then those of the
-    ONNX model `like`; `features` makes the last hidden layer an output; `cache` is a folder for what is compiled.
+    ONNX model `like`, or the class names in the file `labels`, pictures of `side` pixels and the rule `resize`;
+    `features` makes the last hidden layer an output; `cache` is a folder for what is compiled.
     """
 
     name: str | None = None
@@ -70,5 +81,8 @@ class BackendOptions:
     allow_cpu: bool = False
     trust: bool = False
     like: Path | None = None
+    labels: Path | None = None
+    side: int = 256
+    resize: Resize = "shorter"
     features: bool = False
     cache: Path | None = None

@@ -6,7 +6,7 @@ a fixed batch that is filled up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,24 +19,38 @@ from alexnet.errors import ModelError
 from alexnet.external import check_external_data, load_model
 from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.runtime.backends.interface import Floats, OutOfMemory, Pixels
+from alexnet.runtime.backends.skeleton import Place, read_skeleton
 
 FEATURES = "features"
 # Words by which the runtimes say that memory has run out.
 _NO_MEMORY = ("out of memory", "bad_alloc", "bad allocation", "failed to allocate", "could not allocate", "outofmemory")
 
+# Bytes of weights that a changed graph may hold: protobuf's limit, less room for the graph.
+IN_MEMORY = 2**31 - 2**24
+
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A model that has been read and checked: its file, the graph, changed or as it stands there, and its metadata."""
+    """A model that has been read and checked: its file, the graph, changed or as it stands there, and its metadata.
+
+    `places` are those of the large weights in the file, which `model` then lacks (`alexnet.runtime.backends.skeleton`).
+    """
 
     path: Path
     model: onnx.ModelProto
     metadata: ModelMetadata
     changed: bool
+    places: dict[str, Place] = field(default_factory=dict)
 
     def source(self) -> bytes | str:
         """Return what a runtime opens: the path, or the bytes of a graph that was changed."""
         return self.model.SerializeToString() if self.changed else str(self.path)
+
+    def whole(self) -> onnx.ModelProto:
+        """Return the model with all of its weights in memory."""
+        model = load_model(self.path) if self.places else self.model
+        onnx.load_external_data_for_model(model, str(self.path.parent))
+        return model
 
 
 def read_onnx(path: Path, features: bool = False) -> OnnxFile:
@@ -45,15 +59,29 @@ def read_onnx(path: Path, features: bool = False) -> OnnxFile:
     Raises InputError for a missing file and ModelError when it is not ONNX, not of this toolchain, not what its
     metadata says, or keeps weights where they must not be.
     """
-    model = load_model(path)
+    model, places = (load_model(path), {}) if features else _read(path)
     metadata = ModelMetadata.from_properties({entry.key: entry.value for entry in model.metadata_props}, str(path))
     external = check_external_data(model, path)
     _check_ends(model, metadata, path)
     if features:
-        if external:
-            raise ModelError(f"{path} keeps its weights beside it; for --features export it again as one file")
+        if sum(file.stat().st_size for file in external) > IN_MEMORY:
+            raise ModelError(f"{path} has over 2 GB of weights; --features takes smaller models, such as one network's")
+        # A graph that was changed is handed to a runtime as bytes, which know no folder.
+        onnx.load_external_data_for_model(model, str(path.parent))
         _add_features(model, path)
-    return OnnxFile(path, model, metadata, features)
+    return OnnxFile(path, model, metadata, features, {} if external else places)
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, dict[str, Place]]:
+    """Return a model without its large weights and their places, or whole where the file is not as expected."""
+    try:
+        model, places = read_skeleton(path)
+        if model.ir_version and model.graph.node:
+            return model, places
+    except Exception:
+        # onnx passes on whatever protobuf raises; what is wrong with the file is said by reading all of it.
+        pass
+    return load_model(path), {}
 
 
 def _check_ends(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import openvino as ov
 
 from alexnet.errors import DeviceError, ModelError
@@ -102,8 +101,7 @@ def _inlined(file: OnnxFile) -> bytes | str:
     """Return what OpenVINO opens: the file, or for a model with functions a graph in which their bodies stand."""
     if not file.model.functions:
         return file.source()
-    onnx.load_external_data_for_model(file.model, str(file.path.parent))
-    data: bytes = inlined(file.model).SerializeToString()
+    data: bytes = inlined(file.whole()).SerializeToString()
     return data
 
 

@@ -21,10 +21,10 @@ from alexnet.gpu import Gpu, GpuSearch, find_gpus
 from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.ops.tensorrt_plugin import register_plugin
 from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats, OutOfMemory, Pixels
-from alexnet.runtime.backends.onnx_file import read_onnx
 from alexnet.runtime.backends.tensorrt_refit import Weights, refit, weights_of
 from alexnet.runtime.backends.tensorrt_slot import Ends, Slot
 from alexnet.runtime.cuda import Stream
+from alexnet.runtime.trusted import trusted_metadata
 from alexnet.sidecar import Profile, Sidecar, sidecar_beside
 from alexnet.tensorrt_log import tensorrt_log
 
@@ -55,8 +55,8 @@ class Plan:
 def open_engine(path: Path, options: BackendOptions) -> Backend:
     """Return the engine in `path`, ready to run on the GPU number `options.gpu`.
 
-    A plan without a sidecar needs `options.trust`, and `options.like`, the ONNX model that it was built from. Raises
-    SidecarError, MissingPackageError or DeviceError, each naming both sides and what mends it.
+    A plan without a sidecar needs `options.trust`, and what `alexnet.runtime.trusted` reads. Raises SidecarError,
+    MissingPackageError or DeviceError, each naming both sides and what mends it.
     """
     if options.trust and not sidecar_beside(path).is_file():
         return _open_bare(path, options)
@@ -84,17 +84,13 @@ def open_engine(path: Path, options: BackendOptions) -> Backend:
 
 
 def _open_bare(path: Path, options: BackendOptions) -> Backend:
-    """Return an engine without a sidecar, such as trtexec's, with the metadata of the ONNX model it was built from."""
-    if options.like is None:
-        raise SidecarError(
-            f"{path} has no sidecar, and --trust alone leaves its labels and preprocessing unknown; give the ONNX "
-            "model it was built from with: --like model.onnx"
-        )
-    metadata = read_onnx(options.like).metadata
+    """Return an engine without a sidecar, such as trtexec's, with the metadata that the user gives."""
+    metadata = trusted_metadata(path, options)
     module = (options.name or "tensorrt").replace("-", "_")
     trt = import_tensorrt(module)
-    gpu = _gpu(find_gpus(), path, options.gpu, str(options.like))
-    plan = Plan(path, module, metadata, metadata.precision, INPUT, OUTPUT, None, str(options.like))
+    source = str(options.like or "its ONNX model")
+    gpu = _gpu(find_gpus(), path, options.gpu, source)
+    plan = Plan(path, module, metadata, metadata.precision, INPUT, OUTPUT, None, source)
     return TensorRTEngine(trt, plan, gpu, options.gpu)
 
 
@@ -231,6 +227,16 @@ class TensorRTEngine:
         finally:
             self.free.put(slot)
         return np.concatenate(parts)
+
+    def stages(self, pictures: Pixels) -> tuple[float, float, float]:
+        """Return the seconds that one batch takes to the GPU, in the network and back, one after another."""
+        slot = self.free.get()
+        try:
+            # The shape of the context is set by a run of the same size.
+            self._part(slot, pictures)
+            return slot.stages(self.metadata.fed(pictures))
+        finally:
+            self.free.put(slot)
 
     def _part(self, slot: Slot, pictures: Pixels) -> Floats:
         """Run one batch that fits the profile; fewer than its smallest batch are filled up with the last picture."""

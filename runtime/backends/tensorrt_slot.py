@@ -5,6 +5,7 @@ TensorRT API: IExecutionContext.set_input_shape, set_tensor_address, execute_asy
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -68,12 +69,35 @@ class Slot:
         self.stream.wait()
         return self.answers[:number].copy()
 
+    def stages(self, batch: npt.NDArray[Any]) -> tuple[float, float, float]:
+        """Return the seconds of upload, network and download of a batch of the size that was run last."""
+        self.stream.use()
+        number = len(batch)
+        self.pictures[:number] = batch
+        parts = (
+            lambda: self.stream.upload(self.pictures_address, self.pictures[:number]),
+            lambda: self._execute(number),
+            lambda: self.stream.download(self.answers[:number], self.answers_address),
+        )
+        seconds = []
+        for part in parts:
+            began = time.perf_counter()
+            part()
+            self.stream.wait()
+            seconds.append(time.perf_counter() - began)
+        upload, network, download = seconds
+        return upload, network, download
+
     def _enqueue(self, number: int) -> None:
         """Put the copies and the network of a batch on the stream."""
         self.stream.upload(self.pictures_address, self.pictures[:number])
+        self._execute(number)
+        self.stream.download(self.answers[:number], self.answers_address)
+
+    def _execute(self, number: int) -> None:
+        """Put the network on the stream."""
         if not self.context.execute_async_v3(int(self.stream.handle)):
             raise DeviceError(f"TensorRT could not run {number} pictures ({self.log.last()}); use a smaller --batch")
-        self.stream.download(self.answers[:number], self.answers_address)
 
     def _record(self, number: int) -> None:
         """Record a batch as a CUDA graph; where that cannot be, it is not tried again."""

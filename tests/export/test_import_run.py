@@ -10,8 +10,9 @@ from click.testing import Result
 from PIL import Image
 
 from alexnet.export import import_run
-from alexnet.export.import_run import import_weights, read_labels
+from alexnet.export.import_run import import_weights
 from alexnet.files import read_json
+from alexnet.labels import read_labels
 from alexnet.run import Run, newest_run
 from alexnet.train.checkpoint import load_checkpoint
 from tests.export import caffe_nets as nets

@@ -36,6 +36,7 @@ def test_external_data_answer_as_one_file_does(tmp_path: Path, tiny_source: Sour
         for path in (one.model, two.model)
     ]
     assert np.array_equal(*answers)
+    assert two.weights.stat().st_mode == two.model.stat().st_mode
     assert two.bytes == two.model.stat().st_size + two.weights.stat().st_size
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import Result
 
@@ -79,3 +80,15 @@ def test_the_command_writes_them_beside_the_answers(tmp_path: Path, images: Path
         assert (beside["features"], beside["backend"], len(beside["paths"])) == (of, "onnxruntime-cpu", 11)
     assert found["mean"].shape == (11, 3)
     assert np.abs(found["mean"] - found["centre"] - 0.5).max() < 1e-4
+
+
+def test_weights_beside_the_model_are_no_obstacle(tmp_path: Path, images: Path, run_cli: Cli) -> None:
+    found = []
+    for name, external in (("one", False), ("two", True)):
+        path = changed(colour_model(tmp_path / f"{name}.onnx"), ten_crops_of_a_matrix)
+        if external:
+            onnx.save_model(onnx.load(path), path, save_as_external_data=True, location="w.data", size_threshold=0)
+        result = run_cli("infer", "--engine", path, images, "--features", tmp_path / f"{name}.npy", "--quiet")
+        assert result.exit_code == 0, result.stderr
+        found.append(np.load(tmp_path / f"{name}.npy"))
+    assert np.array_equal(*found)

@@ -13,7 +13,9 @@ from click.testing import Result
 
 from alexnet.errors import DeviceError, MissingPackageError, SidecarError
 from alexnet.gpu import Gpu, GpuSearch, find_gpus
+from alexnet.runtime.backends.interface import BackendOptions
 from alexnet.runtime.backends.tensorrt import check_device, check_version, import_tensorrt
+from alexnet.runtime.trusted import trusted_metadata
 from alexnet.sidecar import Profile, Sidecar, sidecar_beside
 from tests.runtime.conftest import metadata
 
@@ -112,7 +114,14 @@ def test_a_plan_without_a_sidecar_needs_trust_and_the_model_it_was_built_from(
     plan = tmp_path / "bare.engine"
     plan.write_bytes(PLAN)
     found = {}
-    for name, options in (("none", ()), ("trust", ("--trust",)), ("like", ("--trust", "--like", model))):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\n")
+    for name, options in (
+        ("none", ()),
+        ("trust", ("--trust",)),
+        ("like", ("--trust", "--like", model)),
+        ("flags", ("--trust", "--labels", labels, "--side", "24")),
+    ):
         result = run_cli("infer", "--engine", plan, *options, Path(__file__))
         found[name] = (result.exit_code, result.stderr)
     assert found["none"][0] == 11
@@ -120,8 +129,19 @@ def test_a_plan_without_a_sidecar_needs_trust_and_the_model_it_was_built_from(
     assert found["trust"][0] == 11
     assert "--like model.onnx" in found["trust"][1]
     if not find_gpus().gpus:
-        assert found["like"][0] in (7, 8)
-        assert "warning: it has no sidecar" in found["like"][1]
+        for name in ("like", "flags"):
+            assert found[name][0] in (7, 8)
+            assert "warning: it has no sidecar" in found[name][1]
+
+
+def test_what_the_flags_say_of_a_plan_is_what_pictures_are_prepared_by(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('["a", "b"]')
+    options = BackendOptions(trust=True, labels=tmp_path / "labels.json", side=24, resize="warp")
+    metadata = trusted_metadata(tmp_path / "bare.engine", options)
+    assert (metadata.labels, metadata.input, metadata.crops) == (("a", "b"), "pixels", 10)
+    assert (metadata.preprocessing.side, metadata.preprocessing.rule) == (24, "warp")
+    with pytest.raises(SidecarError, match=r"--like model.onnx \(or --labels FILE"):
+        trusted_metadata(tmp_path / "bare.engine", BackendOptions(trust=True))
 
 
 def test_another_backend_than_the_plans_own_is_refused(tmp_path: Path, run_cli: Cli) -> None:

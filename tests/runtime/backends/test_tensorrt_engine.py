@@ -260,6 +260,18 @@ def test_two_batches_are_in_flight_and_a_third_waits(
     assert all(np.array_equal(found[seed], expected(pictures(4, seed))) for seed in range(4))
 
 
+def test_the_parts_of_a_batch_are_timed_one_after_another_and_the_slot_comes_back(
+    tmp_path: Path, machine: Machine
+) -> None:
+    engine = machine.open(plan_of(tmp_path / "m.plan", Profile(2, 4, 4)))
+    for _ in range(2 * tensorrt.IN_FLIGHT):
+        parts = engine.stages(pictures(3))
+        assert len(parts) == 3
+        assert all(seconds > 0 for seconds in parts)
+    assert machine.batches == [3] * 4 * tensorrt.IN_FLIGHT
+    assert np.array_equal(engine.probabilities(pictures(3, seed=1)), expected(pictures(3, seed=1)))
+
+
 def test_closing_gives_back_all_that_was_taken(tmp_path: Path, machine: Machine) -> None:
     engine = machine.open(plan_of(tmp_path / "m.plan", Profile(1, 4, 4)))
     for _ in range(3):
