@@ -124,7 +124,7 @@ def test_every_form_builds_or_is_refused_as_the_page_says(
     assert refused in said
 
 
-@pytest.mark.parametrize(("compute", "precision"), itertools.product(CAPABILITIES, PRECISIONS))
+@pytest.mark.parametrize(("compute", "precision"), list(itertools.product(CAPABILITIES, PRECISIONS)))
 def test_every_capability_builds_each_precision_or_is_refused_as_the_page_says(
     tiny_source: Source, tmp_path: Path, compute: str, precision: str
 ) -> None:
