@@ -10,9 +10,9 @@ from alexnet.tensorrt_api import Log, OnnxParser, ParserError
 PARSER_CHANGES = (
     ("Plugin not found", "no importer or plugin is known for it: export with --lrn conv (or native, function)"),
     ("No importer registered", "no importer is known for it: export with --lrn conv (or native, function)"),
-    ("DequantizeLinear", "leave biases in float and calibrate again with: alexnet calibrate"),
-    ("QuantizeLinear", "calibrate again with: alexnet calibrate"),
-    ("zero point", "only symmetric quantisation is taken: calibrate again with: alexnet calibrate"),
+    ("DequantizeLinear", "quantise again with biases left in float (QuantizeBias=False of onnxruntime.quantization)"),
+    ("QuantizeLinear", "quantise again with INT8 or FP8 (E4M3) and scales of float32"),
+    ("zero point", "only symmetric quantisation is taken: quantise again with ActivationSymmetric and WeightSymmetric"),
     ("opset", "export again with the default --opset"),
     ("external", "copy the model with its .data file, or export again without --external-data"),
 )
