@@ -29,12 +29,13 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "export": ("alexnet.export.commands", "export", "Turn a run into an ONNX model, with proof of parity."),
     "build": (
-        "alexnet.export.commands",
+        "alexnet.reproduce.build_commands",
         "build",
         "Turn an ONNX model into a TensorRT engine and its sidecar.",
     ),
     "infer": ("alexnet.runtime.commands", "infer", "Classify pictures, ten crops each."),
     "check": ("alexnet.reproduce.commands", "check", "Repeat a model's proof of parity, or compare any two."),
+    "inspect": ("alexnet.runtime.inspect_commands", "inspect", "Say what a plan, a model or a run is."),
     "evaluate": ("alexnet.reproduce.commands", "evaluate", "Measure top-1 and top-5 error of a run or a model."),
     "benchmark": (
         "alexnet.runtime.benchmark.commands",

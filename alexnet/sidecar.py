@@ -7,7 +7,8 @@ before anything of the plan is deserialised.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from alexnet.errors import InputError, ModelError, SidecarError
 from alexnet.files import read_json, sha256_of, write_json
 from alexnet.metadata import ModelMetadata
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,24 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """Whether the parity pack was run through a plan, how or why not, and the figures it gave."""
+
+    verified: bool
+    reason: str
+    parity: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Sidecar:
     """Facts of one plan.
 
     `module` is the Python module that built it and must load it, `tensorrt` or `tensorrt_rtx`, in version
-    `tensorrt_version`; `compute_capabilities` are those it runs on, such as "8.9"; `gpu_name` the GPU it was
-    built on, if there was one; `precision` that of the ONNX; `verified` whether the parity pack has been run
-    through it, and `verified_reason` how or why not; `metadata` what the ONNX says of itself.
+    `tensorrt_version`; `compute_capabilities` are those it runs on, such as "8.9", or "8.0+" for that and later ones;
+    `gpu_name` the GPU it was built on, if there was one; `precision` that of the ONNX, `layers` that of each of its
+    layers; `options` what it was built with (`alexnet.export.build_options`); `verified` whether the parity pack has
+    been run through it, `verified_reason` how or why not, and `parity` the figures; `metadata` what the ONNX says of
+    itself.
     """
 
     module: str
@@ -53,6 +65,23 @@ class Sidecar:
     verified: bool
     verified_reason: str
     metadata: ModelMetadata
+    layers: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
+
+    def proven(self, verification: Verification) -> Sidecar:
+        """Return the sidecar with what became of the parity pack."""
+        return dataclasses.replace(
+            self, verified=verification.verified, verified_reason=verification.reason, parity=verification.parity
+        )
+
+    def runs_on(self, capability: str) -> bool:
+        """Return whether the plan was built for a compute capability such as 8.9."""
+        wanted = _numbers(capability)
+        return any(
+            wanted >= _numbers(entry[:-1]) if entry.endswith("+") else entry == capability
+            for entry in self.compute_capabilities
+        )
 
     def to_values(self) -> dict[str, Any]:
         """Return the fields as plain JSON values, with the format's number."""
@@ -98,6 +127,11 @@ def sidecar_beside(plan: Path) -> Path:
     return plan.with_name(plan.name + ".json")
 
 
+def _numbers(capability: str) -> tuple[int, ...]:
+    """Return 12.0 as (12, 0), which is later than (8, 9)."""
+    return tuple(int(part) for part in capability.split("."))
+
+
 def _sidecar_from_values(values: dict[str, Any], path: Path) -> Sidecar:
     """Return the sidecar in a JSON object; SidecarError for a field that is missing, unknown or of another type."""
     names = [field.name for field in dataclasses.fields(Sidecar)]
@@ -135,7 +169,13 @@ def _fits(name: str, value: Any) -> bool:
                 and 1 <= value["smallest"] <= value["best"] <= value["largest"]
             )
         case "compute_capabilities":
-            return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+            return isinstance(value, list) and all(
+                isinstance(entry, str) and re.fullmatch(r"\d+\.\d\+?", entry) for entry in value
+            )
+        case "layers":
+            return isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
+        case "options" | "parity":
+            return isinstance(value, dict)
         case "plan_bytes":
             return type(value) is int
         case "verified":

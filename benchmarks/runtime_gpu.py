@@ -26,13 +26,15 @@ import torch
 from runtime_nets import full_size_source, macs, naive_export
 
 from alexnet.crops import CROPS, five_offsets
-from alexnet.export.engine import engine_from_onnx, parse_batch, parse_compute
+from alexnet.export.build_options import BuildOptions
+from alexnet.export.engine import engine_from_onnx
 from alexnet.export.onnx_from_run import export_onnx
 from alexnet.export.options import ExportOptions
 from alexnet.export.source import Source
 from alexnet.recipe import Recipe
 from alexnet.runtime.backends import BackendOptions, open_backend
 from alexnet.runtime.benchmark.timing import Limit, Subject, ratio, reason, take_turns
+from alexnet.sidecar import Profile
 
 GOAL, RATIO_GOAL = 20_000, 1.2
 # Pictures in a batch, and batches of one turn, whose end is waited for.
@@ -64,7 +66,7 @@ def bound(path: Path, shape: tuple[int, ...], kind: type) -> Run:
 def engine(onnx_path: Path) -> Run:
     """Return what runs a TensorRT engine of an ONNX model on pictures that lie on the device."""
     plan = onnx_path.with_suffix(".plan")
-    engine_from_onnx(onnx_path, plan, "gpu", parse_batch(f"1,{BATCH},{BATCH}"), parse_compute(None, "gpu"))
+    engine_from_onnx(onnx_path, plan, "gpu", BuildOptions(profile=Profile(1, BATCH, BATCH)))
     backend = open_backend(plan, BackendOptions())
     backend.probabilities(np.zeros((BATCH, 256, 256, 3), dtype=np.uint8))
     slot = backend.free.get()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The commands `alexnet export` and `alexnet build`."""
+"""The command `alexnet export`."""
 
 from __future__ import annotations
 
@@ -98,42 +98,3 @@ def export(runs: tuple[Path, ...], out: Path | None, pictures: Path | None, best
     click.echo(f"beside it: {beside}" + (f", its weights {exported.weights.name}" if exported.weights else ""))
     click.echo(exported.proof.comparison.table(exported.proof.tolerance))
     click.echo(f"next: alexnet build {out}   or: alexnet infer --engine {out} images/")
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  alexnet build model.onnx                             -> model.plan and model.plan.json
-  alexnet build model.onnx --target rtx --compute sm89,sm120
-  alexnet build model.onnx -o engines/quick.plan --batch 1,32,128
-"""
-)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the plan goes  [default: beside MODEL]")
-@click.option(
-    "--target",
-    type=click.Choice(["gpu", "rtx"]),
-    help="gpu: tensorrt, on this machine's GPU; rtx: tensorrt-rtx, ahead of time  [default: gpu where there is one]",
-)
-@click.option("--batch", default="1,8,32", show_default=True, metavar="MIN,OPT,MAX", help="Pictures in a batch.")
-@click.option("--compute", metavar="SM,...", help="Compute capabilities for rtx, such as sm89,sm120  [default: all]")
-def build(model: Path, output: Path | None, target: str | None, batch: str, compute: str | None) -> None:
-    """Turn an ONNX MODEL into a TensorRT engine (a plan) and its sidecar.
-
-    What the plan is stands in PLAN.json beside it: digests, versions, compute capabilities, labels, preprocessing.
-    """
-    from alexnet.export.engine import choose_target, engine_from_onnx, parse_batch, parse_compute
-
-    choice = choose_target(target)
-    click.echo(f"target {choice.target}: {choice.reason}")
-    plan = output or model.with_suffix(".plan")
-    began = time.perf_counter()
-    sidecar = engine_from_onnx(model, plan, choice.target, parse_batch(batch), parse_compute(compute, choice.target))
-    seconds = time.perf_counter() - began
-    click.echo(
-        f"{plan}: {sidecar.plan_bytes / 1e6:.1f} MB in {seconds:.1f} s by {sidecar.module} {sidecar.tensorrt_version}, "
-        f"batch {sidecar.profile.smallest} to {sidecar.profile.largest}, best {sidecar.profile.best}, "
-        f"{sidecar.precision}, compute capability {', '.join(sidecar.compute_capabilities)}\n"
-        f"{plan}.json: the sidecar; verified: {'yes' if sidecar.verified else 'no'}, {sidecar.verified_reason}\n"
-        f"next: alexnet infer --engine {plan} images/"
-    )

@@ -7,99 +7,125 @@ TensorRT API: Builder, OnnxParser, IBuilderConfig, IOptimizationProfile, build_s
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from alexnet.errors import BuildError, InputError, ModelError
+from alexnet.export.build_monitor import progress_monitor, shown_build, stoppable
+from alexnet.export.build_options import BuildOptions, chosen_profile
+from alexnet.export.onnx_files import publish, staging
+from alexnet.export.parser_errors import builder_refusal, parser_refusal
 from alexnet.export.tensorrt_module import (
     MODULES,
     Target,
+    apply_options,
     capability_of,
-    choose_target,
+    check_options,
+    default_compute,
     import_module,
-    parse_compute,
+    network_flags,
     set_compute,
 )
+from alexnet.export.timing_cache import default_timing_cache, load_timings, save_timings
+from alexnet.external import check_external_data, load_model
 from alexnet.files import write_bytes
 from alexnet.gpu import find_gpus
+from alexnet.layer_precision import layer_precision
 from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.ops.tensorrt_plugin import register_plugin
-from alexnet.sidecar import Profile, Sidecar, sidecar_beside
+from alexnet.parity import parity_pack_beside
+from alexnet.sidecar import Profile, Sidecar, Verification, sidecar_beside
+from alexnet.tensorrt_api import Config, Log, Network, TensorRT
 from alexnet.tensorrt_log import tensorrt_log
 
-__all__ = ["choose_target", "engine_from_onnx", "parse_batch", "parse_compute"]
+# Runs the parity pack through a plan: (plan, pack, the model it was built of). Raises ParityError past the tolerance.
+Verify = Callable[[Path, Path, Path], Verification]
+Say = Callable[[str], None]
 
 
-def parse_batch(text: str) -> Profile:
-    """Return `min,opt,max` (or one number for all three) as a profile; BuildError when they do not rise."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    numbers = numbers * 3 if len(numbers) == 1 else numbers
-    if len(numbers) != 3 or not 1 <= numbers[0] <= numbers[1] <= numbers[2]:
-        raise BuildError(f"--batch {text!r} is no profile, expected MIN,OPT,MAX such as 1,8,32")
-    return Profile(*numbers)
+@dataclass(frozen=True)
+class ModelFile:
+    """An ONNX model of this toolchain that may be built: its bytes, what it says of itself, and its graph."""
+
+    path: Path
+    data: bytes
+    metadata: ModelMetadata
+    proto: onnx.ModelProto
 
 
-def engine_from_onnx(model: Path, plan: Path, target: Target, profile: Profile, compute: tuple[str, ...]) -> Sidecar:
+def engine_from_onnx(
+    model: Path,
+    plan: Path,
+    target: Target,
+    options: BuildOptions | None = None,
+    verify: Verify | None = None,
+    say: Say = lambda text: None,
+    quiet: bool = True,
+) -> Sidecar:
     """Build `plan` from an ONNX model of this toolchain, write it and its sidecar, and return the sidecar.
 
-    `compute` (sm89, ...) counts for the target rtx; the target gpu builds for the GPU that is here. Raises
-    ModelError for another's model, MissingPackageError, and BuildError when the parser or the builder refuses.
+    The target rtx builds for the capabilities in `options`, gpu for the GPU that is here. Plan, sidecar and a copy of
+    the model's parity pack are made in a hidden folder and take their places together, once `verify` has run the pack
+    through the plan. `say` is told of warnings; `quiet` shows no progress. Raises ModelError for another's model,
+    MissingPackageError, BuildError when the parser or the builder refuses, ParityError when `verify` does, and
+    Interrupted on Ctrl-C.
     """
-    data, metadata = read_model(model)
+    options = options or BuildOptions()
+    file = read_model(model)
+    _check_precision(file, options.precision)
+    check_options(target, options)
+    profile = chosen_profile(options.profile, file.metadata.batch, str(model))
     _check_place(model, plan)
     trt = import_module(target)
-    if metadata.lrn == "plugin":
+    if file.metadata.lrn == "plugin":
         register_plugin(trt)
-    log = tensorrt_log(trt)
-    builder = trt.Builder(log)
-    # TensorRT 10 asks for the flag; 11 and tensorrt-rtx know strong typing only and accept it.
-    flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse(data):
-        raise BuildError(_parser_refusal(parser, model))
-    config = builder.create_builder_config()
-    # float32 is what the ONNX says: TensorFloat-32, which TensorRT allows by default, rounds products to 10 bits.
-    config.clear_flag(trt.BuilderFlag.TF32)
-    shape = tuple(network.get_input(0).shape)[1:]
-    profiles = builder.create_optimization_profile()
-    profiles.set_shape(INPUT, *((batch, *shape) for batch in (profile.smallest, profile.best, profile.largest)))
-    config.add_optimization_profile(profiles)
-    gpus = find_gpus().gpus
-    if MODULES[target].ahead_of_time:
-        set_compute(trt, config, compute)
-        capabilities = tuple(capability_of(name) for name in compute)
-    else:
-        capabilities = (gpus[0].capability,)
-    serialised = builder.build_serialized_network(network, config)
-    if serialised is None:
-        raise BuildError(_builder_refusal(log, model, trt.__name__))
-    return _write(model, data, plan, bytes(serialised), target, trt.__version__, capabilities, profile, metadata)
+    data = _serialised(trt, file, target, options, profile, say, quiet)
+    sidecar = _sidecar(trt, file, target, options, profile, data)
+    with staging(plan) as folder:
+        staged = folder / plan.name
+        write_bytes(staged, data)
+        sidecar.save(sidecar_beside(staged))
+        files = [staged, sidecar_beside(staged)]
+        pack = parity_pack_beside(model)
+        if pack.is_file() and parity_pack_beside(plan).resolve() != pack.resolve():
+            write_bytes(parity_pack_beside(staged), pack.read_bytes())
+            files.insert(0, parity_pack_beside(staged))
+        sidecar = sidecar.proven(_verified(file, plan, staged, pack, options, verify))
+        sidecar.save(sidecar_beside(staged))
+        publish(files, plan.parent)
+    return sidecar
 
 
-def read_model(model: Path) -> tuple[bytes, ModelMetadata]:
-    """Return a model's bytes and its metadata; InputError or ModelError when it is not one of ours."""
-    if not model.is_file():
-        what = "is a folder, not a model" if model.is_dir() else "does not exist"
-        raise InputError(f"{model} {what}; write one with: alexnet export --onnx")
+def read_model(model: Path) -> ModelFile:
+    """Return a model that may be built; InputError or ModelError when it is not one of ours, or its weights stray."""
+    proto = load_model(model)
     data = model.read_bytes()
-    try:
-        proto = onnx.load_model_from_string(data)
-    except Exception as error:
-        # onnx passes on whatever protobuf raises, which differs between its versions.
-        raise ModelError(f"{model} is not an ONNX model ({error}); write one with: alexnet export --onnx") from None
-    properties = {entry.key: entry.value for entry in proto.metadata_props}
-    metadata = ModelMetadata.from_properties(properties, str(model))
+    metadata = ModelMetadata.from_properties({entry.key: entry.value for entry in proto.metadata_props}, str(model))
     if [entry.name for entry in proto.graph.input] != [INPUT] or [entry.name for entry in proto.graph.output] != [
         OUTPUT
     ]:
         raise ModelError(f"{model} does not take {INPUT!r} to {OUTPUT!r}; export it again with: alexnet export --onnx")
-    return data, metadata
+    check_external_data(proto, model)
+    return ModelFile(model, data, metadata, proto)
+
+
+def _check_precision(file: ModelFile, asked: str | None) -> None:
+    """Raise BuildError, with the command that makes it, when a model is not in the precision that is asked for."""
+    found = file.metadata.precision
+    if asked in (None, found):
+        return
+    if asked in ("int8", "fp8"):
+        change = "no command makes quantised models yet: leave --precision out, or export with --precision fp16"
+    else:
+        change = f"make that model with: alexnet export --onnx --precision {asked}"
+    raise BuildError(
+        f"{file.path} is in {found}, --precision {asked} was asked for, and an engine computes in what its model says; "
+        f"{change}"
+    )
 
 
 def _check_place(model: Path, plan: Path) -> None:
@@ -111,62 +137,103 @@ def _check_place(model: Path, plan: Path) -> None:
             raise InputError(f"{path} is the model itself, which the plan would replace; give another file with -o")
 
 
-def _parser_refusal(parser: Any, model: Path) -> str:
-    """Return the parser's first error as one line: node, reason, what to change."""
-    error = parser.get_error(0)
-    node = f"node {error.node_name()!r} ({error.node_operator()})" if error.node_operator() else "the model"
-    return (
-        f"TensorRT's parser refuses {node} of {model}: {error.desc()}; replace the operator, or export again with: "
-        "alexnet export --onnx"
-    )
+def _serialised(
+    trt: TensorRT, file: ModelFile, target: Target, options: BuildOptions, profile: Profile, say: Say, quiet: bool
+) -> bytes:
+    """Return the plan's bytes as TensorRT makes them."""
+    log: Log = tensorrt_log(trt)
+    builder = trt.Builder(log)
+    network = builder.create_network(network_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(file.data, str(file.path)):
+        raise BuildError(parser_refusal(parser, file.path))
+    config = builder.create_builder_config()
+    apply_options(trt, config, options)
+    shape = tuple(network.get_input(0).shape)[1:]
+    profiles = builder.create_optimization_profile()
+    smallest, best, largest = ((size, *shape) for size in (profile.smallest, profile.best, profile.largest))
+    profiles.set_shape(INPUT, smallest, best, largest)
+    config.add_optimization_profile(profiles)
+    if MODULES[target].ahead_of_time:
+        set_compute(trt, config, options.compute or default_compute(file.metadata.precision))
+    timings = _timings(trt, target, options)
+    if timings:
+        load_timings(config, timings, log, say)
+    serialised = _run(trt, builder.build_serialized_network, network, config, str(file.path), quiet)
+    if serialised is None:
+        raise BuildError(builder_refusal(log, file.path, trt.__name__))
+    if timings:
+        save_timings(config, timings, log)
+    return serialised
 
 
-def _builder_refusal(log: Any, model: Path, module: str) -> str:
-    """Return the builder's last error as one line, with the change that helps where it is known."""
-    said = log.last()
-    if "Turing" in said:
-        hint = "leave sm75 out of --compute: it has no float32 matrix product"
-    else:
-        hint = "try other --compute or --batch values"
-    return f"{module} could not build {model}: {said}; {hint}"
+def _run(
+    trt: TensorRT, build: Callable[[Network, Config], object], network: Network, config: Config, what: str, quiet: bool
+) -> bytes | None:
+    """Return what the builder gives, None when it refuses; shows its progress, and ends cleanly on Ctrl-C."""
+    stop = threading.Event()
+    with shown_build(quiet) as shown:
+        # TensorRT keeps no reference of its own: the monitor must outlive the build.
+        monitor = progress_monitor(trt, shown, stop)
+        config.progress_monitor = monitor
+        made = stoppable(lambda: build(network, config), stop, what)
+    return None if made is None else bytes(made)  # type: ignore[call-overload]
 
 
-def _write(
-    model: Path,
-    data: bytes,
-    plan: Path,
-    serialised: bytes,
-    target: Target,
-    version: str,
-    capabilities: tuple[str, ...],
-    profile: Profile,
-    metadata: ModelMetadata,
+def _timings(trt: TensorRT, target: Target, options: BuildOptions) -> Path | None:
+    """Return the file of timings that a build uses, None where none is wanted or the module keeps none."""
+    if not options.keep_timings or "timing_cache" in MODULES[target].lacks:
+        return None
+    return options.timing_cache or default_timing_cache(trt, find_gpus().gpus[0])
+
+
+def _sidecar(
+    trt: TensorRT, file: ModelFile, target: Target, options: BuildOptions, profile: Profile, data: bytes
 ) -> Sidecar:
-    """Write the plan, then its sidecar, and return the sidecar.
-
-    Stopped between the two, an older sidecar stays beside the new plan; its digest refuses the plan.
-    """
+    """Return the sidecar of a plan that nothing has been run through yet."""
     gpus = find_gpus().gpus
-    sidecar = Sidecar(
+    if MODULES[target].ahead_of_time:
+        capabilities = tuple(
+            capability_of(name) for name in options.compute or default_compute(file.metadata.precision)
+        )
+    else:
+        capabilities = ("8.0+",) if options.hardware_compatible else (gpus[0].capability,)
+    return Sidecar(
         module=MODULES[target].name,
-        tensorrt_version=version,
-        plan_sha256=hashlib.sha256(serialised).hexdigest(),
-        plan_bytes=len(serialised),
-        onnx_sha256=hashlib.sha256(data).hexdigest(),
-        onnx_name=model.name,
+        tensorrt_version=trt.__version__,
+        plan_sha256=hashlib.sha256(data).hexdigest(),
+        plan_bytes=len(data),
+        onnx_sha256=hashlib.sha256(file.data).hexdigest(),
+        onnx_name=file.path.name,
         target=target,
         compute_capabilities=capabilities,
         gpu_name=gpus[0].name if gpus and target == "gpu" else None,
-        precision=metadata.precision,
+        precision=file.metadata.precision,
         profile=profile,
         input_name=INPUT,
         output_name=OUTPUT,
         verified=False,
-        verified_reason=f"the parity pack has not been run through it; run: alexnet check {plan.name}"
-        if gpus
-        else f"{find_gpus().reason}; on the machine that runs it: alexnet check {plan.name}",
-        metadata=metadata,
+        verified_reason="",
+        metadata=file.metadata,
+        layers=layer_precision(file.proto),
+        options=options.to_values(),
     )
-    write_bytes(plan, serialised)
-    sidecar.save(sidecar_beside(plan))
-    return sidecar
+
+
+def _verified(
+    file: ModelFile, plan: Path, staged: Path, pack: Path, options: BuildOptions, verify: Verify | None
+) -> Verification:
+    """Return what became of the parity pack, or why it was not run."""
+    later = f"alexnet infer verifies it on first use, at any time: alexnet check {plan.name}"
+    search = find_gpus()
+    if not search.gpus:
+        return Verification(False, f"{search.reason}; {later}")
+    gpu, sidecar = search.gpus[0], Sidecar.load(staged)
+    if not sidecar.runs_on(gpu.capability):
+        names = ", ".join(sidecar.compute_capabilities)
+        return Verification(False, f"it was built for {names}, {gpu.name} here has {gpu.capability}; {later}")
+    if not pack.is_file():
+        return Verification(False, f"{file.path} has no parity pack {pack.name} beside it; export it again")
+    if verify is None or not options.verify:
+        return Verification(False, f"not asked for; {later}")
+    return verify(staged, pack, file.path)

@@ -14,7 +14,7 @@ from alexnet.errors import InputError, ModelError, ParityError
 from alexnet.layers import LAYER_TOLERANCE, LayerComparison, compare_layers
 from alexnet.metadata import ModelMetadata
 from alexnet.parity import TOLERANCE, Comparison, ParityPack, compare, parity_pack_beside
-from alexnet.runtime.backends import Backend, open_backend
+from alexnet.runtime.backends import Backend, BackendOptions, open_backend
 from alexnet.runtime.classify import DEFAULT_BATCH
 from alexnet.runtime.layers import layers_of_file
 
@@ -62,15 +62,17 @@ def check_model(path: Path, pack_path: Path | None = None) -> Check:
     return check
 
 
-def examine_model(path: Path, pack_path: Path | None = None, *, layers: bool = False) -> Check:
+def examine_model(
+    path: Path, pack_path: Path | None = None, *, layers: bool = False, options: BackendOptions | None = None
+) -> Check:
     """Run the pictures of a parity pack through a model and compare its answers with the expected ones.
 
     The pack is the one beside the model unless another is given. With `layers` every layer of the first picture's
-    centre crop is compared too. Raises ModelError when pack and model come from different weights or are of
-    different forms.
+    centre crop is compared too. `options` say how the model is opened. Raises ModelError when pack and model come from
+    different weights or are of different forms.
     """
     pack_path = pack_path or parity_pack_beside(path)
-    backend = open_backend(path)
+    backend = open_backend(path, options or BackendOptions())
     pack = ParityPack.load(pack_path)
     metadata = backend.metadata
     _check_fit(path, metadata, pack_path, pack)

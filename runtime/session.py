@@ -24,6 +24,7 @@ from alexnet.runtime.features import Add, features_file
 from alexnet.runtime.inputs import LIST, picture_paths
 from alexnet.runtime.output import WIDTH_PATHS, Csv, Form, Json, JsonLines, Made, Table, Write
 from alexnet.runtime.resume import as_written, left_over, resumed
+from alexnet.runtime.verify import verify_on_first_use
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def infer_paths(engines: list[Path], arguments: list[str], options: InferOptions
     """
     paths = picture_paths(arguments, sys.stdin.buffer)
     say = (lambda text: None) if options.quiet else _say
+    for engine in engines:
+        verify_on_first_use(engine, opened, say)
     backend = open_engines(
         engines, opened, options.crops, say if opened.name or opened.precision or opened.trust else None
     )

@@ -6,7 +6,6 @@ for single nodes. ONNX Runtime API: session.disable_cpu_ep_fallback, session.rec
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,7 +16,7 @@ import onnxruntime as ort
 
 from alexnet.bfloat16 import runnable_on_cpu
 from alexnet.errors import DeviceError, ModelError
-from alexnet.files import sha256_of
+from alexnet.files import cache_folder, sha256_of
 from alexnet.gpu import find_gpus
 from alexnet.ops import register
 from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats, Pixels
@@ -95,7 +94,7 @@ def open_tensorrt(path: Path, options: BackendOptions) -> Backend:
 
     What TensorRT compiles is kept in `options.cache`, in a folder by the model's digest, and loaded the next time.
     """
-    cache = (options.cache or default_cache()) / f"onnxruntime-{ort.__version__}" / sha256_of(path)[:16]
+    cache = (options.cache or cache_folder()) / f"onnxruntime-{ort.__version__}" / sha256_of(path)[:16]
     cache.mkdir(parents=True, exist_ok=True)
     tensorrt = {
         "device_id": str(options.gpu),
@@ -105,11 +104,6 @@ def open_tensorrt(path: Path, options: BackendOptions) -> Backend:
         "trt_timing_cache_path": str(cache),
     }
     return _open(path, options, [(TENSORRT, tensorrt), (CUDA, _cuda_options(options))])
-
-
-def default_cache() -> Path:
-    """Return the folder in which compiled models are kept: XDG_CACHE_HOME or ~/.cache, then alexnet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alexnet"
 
 
 def _gpu_name(number: int) -> str:

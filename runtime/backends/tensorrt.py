@@ -21,6 +21,7 @@ from alexnet.gpu import Gpu, GpuSearch, find_gpus
 from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.ops.tensorrt_plugin import register_plugin
 from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats, OutOfMemory, Pixels
+from alexnet.runtime.backends.tensorrt_refit import Weights, refit, weights_of
 from alexnet.runtime.backends.tensorrt_slot import Ends, Slot
 from alexnet.runtime.cuda import Stream
 from alexnet.runtime.trusted import trusted_metadata
@@ -35,7 +36,10 @@ IN_FLIGHT = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """What is known of a plan before it is loaded; `profile` is None where only the engine itself can tell."""
+    """What is known of a plan before it is loaded; `profile` is None where only the engine itself can tell.
+
+    `weights` says where they are when the plan was built without them.
+    """
 
     path: Path
     module: str
@@ -45,6 +49,7 @@ class Plan:
     output_name: str
     profile: Profile | None
     onnx_name: str
+    weights: Weights | None = None
 
 
 def open_engine(path: Path, options: BackendOptions) -> Backend:
@@ -73,6 +78,7 @@ def open_engine(path: Path, options: BackendOptions) -> Backend:
         sidecar.output_name,
         sidecar.profile,
         sidecar.onnx_name,
+        weights_of(sidecar, path, options.like),
     )
     return TensorRTEngine(trt, plan, gpu, options.gpu)
 
@@ -110,7 +116,7 @@ def check_version(sidecar: Sidecar, installed: str, path: Path) -> None:
 def check_device(sidecar: Sidecar, search: GpuSearch, path: Path, number: int = 0) -> Gpu:
     """Return the GPU that will run the plan; DeviceError when there is none or it was not built for it."""
     gpu = _gpu(search, path, number, sidecar.onnx_name)
-    if gpu.capability not in sidecar.compute_capabilities:
+    if not sidecar.runs_on(gpu.capability):
         raise DeviceError(
             f"{path} was built for compute capability {', '.join(sidecar.compute_capabilities)}, {gpu.name} has "
             f"{gpu.capability}; build it for this GPU with: alexnet build {sidecar.onnx_name}"
@@ -173,6 +179,8 @@ class TensorRTEngine:
                 f"build it here with: alexnet build {plan.onnx_name}"
             )
         check_tensors(trt, self.engine, plan)
+        if plan.weights:
+            refit(trt, self.engine, self.log, plan.weights, plan.path)
         self.profile = plan.profile or _profile(self.engine, plan)
         self.largest_batch: int | None = self.profile.largest
         slots = self._slots(streams, plan)

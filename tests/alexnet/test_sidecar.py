@@ -11,7 +11,7 @@ import pytest
 from alexnet.errors import SidecarError
 from alexnet.metadata import ModelMetadata
 from alexnet.pictures import Preprocessing
-from alexnet.sidecar import Profile, Sidecar, sidecar_beside
+from alexnet.sidecar import Profile, Sidecar, Verification, sidecar_beside
 
 PLAN = b"the bytes of an engine"
 
@@ -89,10 +89,11 @@ def test_every_field_has_its_type(plan: Path, field: str, value: Any) -> None:
     values = json.loads(sidecar_beside(plan).read_text())
     sidecar_beside(plan).write_text(json.dumps({**values, field: value}))
     allowed = (field, value) in [("gpu_name", None), ("plan_bytes", 7), ("compute_capabilities", [])]
+    allowed = allowed or (field in ("layers", "options", "parity") and isinstance(value, dict))
     if allowed or (field, value is True) == ("verified", True):
         Sidecar.load(plan)
         return
-    with pytest.raises(SidecarError, match=rf"{field}|not a sidecar of format 1") as caught:
+    with pytest.raises(SidecarError, match=rf"{field}|not a sidecar of format 2") as caught:
         Sidecar.load(plan)
     assert caught.value.exit_code == 11
 
@@ -119,3 +120,16 @@ def test_fields_must_be_those_of_this_format(plan: Path) -> None:
     sidecar_beside(plan).write_text(json.dumps({**values, "plugin": "evil.so"}))
     with pytest.raises(SidecarError, match="missing or unknown: onnx_name, plugin"):
         Sidecar.load(plan)
+
+
+def test_capabilities_are_those_named_or_later_ones_where_the_plan_says_so() -> None:
+    assert example().runs_on("8.9")
+    assert not example().runs_on("9.0")
+    from_ampere = replace(example(), compute_capabilities=("8.0+",))
+    assert [from_ampere.runs_on(name) for name in ("7.5", "8.0", "8.9", "12.0")] == [False, True, True, True]
+
+
+def test_what_became_of_the_parity_pack_is_recorded(plan: Path) -> None:
+    proven = example().proven(Verification(True, "differs by 1e-7", {"largest": 1e-7}))
+    proven.save(sidecar_beside(plan))
+    assert (Sidecar.load(plan).verified, Sidecar.load(plan).parity) == (True, {"largest": 1e-7})

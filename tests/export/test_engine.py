@@ -13,11 +13,12 @@ from click.testing import Result
 
 from alexnet.errors import BuildError, DeviceError, SidecarError
 from alexnet.export import engine, tensorrt_module
-from alexnet.export.engine import engine_from_onnx, parse_batch, parse_compute
+from alexnet.export.build_options import BuildOptions, parse_batch
+from alexnet.export.engine import engine_from_onnx
 from alexnet.export.onnx_from_run import export_onnx
 from alexnet.export.options import ExportOptions
 from alexnet.export.source import Source
-from alexnet.export.tensorrt_module import DEFAULT_COMPUTE, choose_target
+from alexnet.export.tensorrt_module import check_options, choose_target, parse_compute
 from alexnet.gpu import Gpu, GpuSearch
 from alexnet.sidecar import Profile, Sidecar, sidecar_beside
 
@@ -34,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_source: Source, picture
 
 def test_a_real_engine_with_its_sidecar(model: Path, tmp_path: Path) -> None:
     plan = tmp_path / "net.plan"
-    sidecar = engine_from_onnx(model, plan, "rtx", Profile(1, 4, 16), ("sm89", "sm120"))
+    sidecar = engine_from_onnx(model, plan, "rtx", BuildOptions(Profile(1, 4, 16), ("sm89", "sm120")))
     assert plan.stat().st_size == sidecar.plan_bytes > 100_000
     assert sidecar.plan_sha256 == hashlib.sha256(plan.read_bytes()).hexdigest()
     assert sidecar.onnx_sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
@@ -46,12 +47,12 @@ def test_a_real_engine_with_its_sidecar(model: Path, tmp_path: Path) -> None:
     assert "alexnet check net.plan" in sidecar.verified_reason
     assert Sidecar.load(plan) == sidecar
     sidecar.check_digest(plan)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.plan", "net.plan.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.parity.safetensors", "net.plan", "net.plan.json"]
 
 
 def test_the_plan_is_what_the_compiler_made_and_nothing_else(model: Path, tmp_path: Path) -> None:
     plan = tmp_path / "net.plan"
-    engine_from_onnx(model, plan, "rtx", Profile(1, 1, 2), ("sm89",))
+    engine_from_onnx(model, plan, "rtx", BuildOptions(Profile(1, 1, 2), ("sm89",)))
     data = plan.read_bytes()
     assert b"thing 0" not in data
     assert b"plan_sha256" not in data
@@ -59,7 +60,7 @@ def test_the_plan_is_what_the_compiler_made_and_nothing_else(model: Path, tmp_pa
 
 def test_a_changed_plan_is_caught_by_its_digest(model: Path, tmp_path: Path) -> None:
     plan = tmp_path / "net.plan"
-    sidecar = engine_from_onnx(model, plan, "rtx", Profile(1, 1, 2), ("sm89",))
+    sidecar = engine_from_onnx(model, plan, "rtx", BuildOptions(Profile(1, 1, 2), ("sm89",)))
     plan.write_bytes(plan.read_bytes()[:-1])
     with pytest.raises(SidecarError, match=r"build it again with: alexnet build model.onnx"):
         sidecar.check_digest(plan)
@@ -67,9 +68,9 @@ def test_a_changed_plan_is_caught_by_its_digest(model: Path, tmp_path: Path) -> 
 
 def test_what_the_compiler_cannot_do_is_one_line_with_the_change(model: Path, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="leave sm75 out of --compute"):
-        engine_from_onnx(model, tmp_path / "net.plan", "rtx", Profile(1, 1, 2), ("sm75",))
+        engine_from_onnx(model, tmp_path / "net.plan", "rtx", BuildOptions(Profile(1, 1, 2), ("sm75",)))
     with pytest.raises(BuildError, match=r"does not build for sm90, it takes .*sm89.*--target gpu"):
-        engine_from_onnx(model, tmp_path / "net.plan", "rtx", Profile(1, 1, 2), ("sm90",))
+        engine_from_onnx(model, tmp_path / "net.plan", "rtx", BuildOptions(Profile(1, 1, 2), ("sm90",)))
     assert not list(tmp_path.iterdir())
 
 
@@ -80,7 +81,7 @@ def test_an_operator_the_parser_does_not_know_is_named(model: Path, tmp_path: Pa
     proto.opset_import.append(onnx.helper.make_opsetid("somebody", 1))
     onnx.save(proto, tmp_path / "odd.onnx")
     with pytest.raises(BuildError, match=r"parser refuses node 'relu3' \(Wobble\) of .*odd.onnx"):
-        engine_from_onnx(tmp_path / "odd.onnx", tmp_path / "odd.plan", "rtx", Profile(1, 1, 2), ("sm89",))
+        engine_from_onnx(tmp_path / "odd.onnx", tmp_path / "odd.plan", "rtx", BuildOptions(Profile(1, 1, 2), ("sm89",)))
     assert not (tmp_path / "odd.plan").exists()
 
 
@@ -95,10 +96,16 @@ def test_the_command_says_which_target_and_why(model: Path, tmp_path: Path, run_
 
 def test_files_that_are_no_model(tmp_path: Path, run_cli: Cli) -> None:
     (tmp_path / "text.onnx").write_text("hello")
-    onnx.save(onnx.ModelProto(), tmp_path / "other.onnx")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    identity = onnx.helper.make_node("Identity", ["x"], ["y"])
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    onnx.save(
+        onnx.helper.make_model(onnx.helper.make_graph([identity], "g", ends[:1], ends[1:])), tmp_path / "other.onnx"
+    )
     for name, code, words in (
         ("absent.onnx", 3, "does not exist"),
         ("text.onnx", 5, "is not an ONNX model"),
+        ("empty.onnx", 5, "it has no bytes"),
         ("other.onnx", 5, "without this toolchain's metadata"),
     ):
         result = run_cli("build", tmp_path / name, "--target", "rtx")
@@ -113,7 +120,6 @@ def test_a_profile_that_does_not_rise_is_refused(text: str) -> None:
 
 def test_profiles_and_capabilities_are_read() -> None:
     assert parse_batch("1,8,32") == Profile(1, 8, 32)
-    assert parse_compute(None) == DEFAULT_COMPUTE
     assert parse_compute("SM89, sm120") == ("sm89", "sm120")
     with pytest.raises(BuildError, match="no compute capability"):
         parse_compute("ada")
@@ -165,10 +171,10 @@ def test_a_failed_build_leaves_the_old_engine_usable(
         raise OSError(28, "No space left on device")
 
     plan = tmp_path / "net.plan"
-    sidecar = engine_from_onnx(model, plan, "rtx", Profile(1, 1, 2), ("sm89",))
+    sidecar = engine_from_onnx(model, plan, "rtx", BuildOptions(Profile(1, 1, 2), ("sm89",)))
     monkeypatch.setattr(engine, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        engine_from_onnx(model, plan, "rtx", Profile(1, 1, 4), ("sm89",))
+        engine_from_onnx(model, plan, "rtx", BuildOptions(Profile(1, 1, 4), ("sm89",)))
     assert Sidecar.load(plan) == sidecar
     sidecar.check_digest(plan)
 
@@ -176,14 +182,16 @@ def test_a_failed_build_leaves_the_old_engine_usable(
 def test_stopped_between_plan_and_sidecar_the_plan_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(sidecar: Sidecar, path: Path) -> None:
+    def stop(files: list[Path], folder: Path) -> None:
+        published([file for file in files if file.suffix == ".plan"], folder)
         raise KeyboardInterrupt
 
     plan = tmp_path / "net.plan"
-    engine_from_onnx(model, plan, "rtx", Profile(1, 1, 2), ("sm89",))
-    monkeypatch.setattr(Sidecar, "save", stop)
+    engine_from_onnx(model, plan, "rtx", BuildOptions(Profile(1, 1, 2), ("sm89",)))
+    published = engine.publish
+    monkeypatch.setattr(engine, "publish", stop)
     with pytest.raises(KeyboardInterrupt):
-        engine_from_onnx(model, plan, "rtx", Profile(1, 1, 64), ("sm89",))
+        engine_from_onnx(model, plan, "rtx", BuildOptions(Profile(1, 1, 64), ("sm89",)))
     with pytest.raises(SidecarError, match="build it again"):
         Sidecar.load(plan).check_digest(plan)
 
@@ -191,7 +199,7 @@ def test_stopped_between_plan_and_sidecar_the_plan_is_refused(
 def test_compute_is_for_rtx_only_and_names_count_once() -> None:
     assert parse_compute("sm89,sm120,sm89") == ("sm89", "sm120")
     with pytest.raises(BuildError, match="no meaning for --target gpu"):
-        parse_compute("sm90", "gpu")
+        check_options("gpu", BuildOptions(compute=("sm90",)))
     with pytest.raises(BuildError, match="no compute capability"):
         parse_compute("")
 
@@ -202,13 +210,13 @@ def test_a_bare_operator_is_refused_with_the_lowering_that_works(model: Path, tm
     onnx.helper.set_model_props(proto, {"alexnet": json.dumps({**values, "lrn": "plugin"})})
     onnx.save(proto, tmp_path / "bare.onnx")
     with pytest.raises(BuildError, match=r"takes no plugins.*--lrn conv \(or function\)"):
-        engine_from_onnx(tmp_path / "bare.onnx", tmp_path / "bare.plan", "rtx", Profile(1, 1, 2), ("sm89",))
+        engine_from_onnx(tmp_path / "bare.onnx", tmp_path / "bare.plan", "rtx")
 
 
 def test_a_function_is_inlined(tiny_source: Source, pictures: npt.NDArray[np.uint8], tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     export_onnx([tiny_source], pictures, [str(place) for place in range(9)], path, ExportOptions(lrn="function"))
-    sidecar = engine_from_onnx(path, tmp_path / "model.plan", "rtx", Profile(1, 2, 4), ("sm89",))
+    sidecar = engine_from_onnx(path, tmp_path / "model.plan", "rtx", BuildOptions(Profile(1, 2, 4), ("sm89",)))
     assert sidecar.plan_bytes > 100_000
 
 
@@ -218,6 +226,6 @@ def test_the_plugin_runs_in_an_engine(
 ) -> None:
     path, plan = tmp_path / "model.onnx", tmp_path / "model.plan"
     export_onnx([tiny_source], pictures, [str(place) for place in range(9)], path, ExportOptions(lrn="plugin"))
-    engine_from_onnx(path, plan, "gpu", Profile(1, 4, 32), ())
+    engine_from_onnx(path, plan, "gpu", BuildOptions(Profile(1, 4, 32)))
     checked = run_cli("check", plan)
     assert checked.exit_code == 0, checked.output
