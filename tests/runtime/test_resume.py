@@ -108,7 +108,10 @@ def test_a_file_that_is_no_output_is_left_alone(
     assert out.read_text() == "my notes\nof years\n"
 
 
-def test_what_cannot_be_resumed_is_said(model: Path, images: Path, run_cli: Cli, tmp_path: Path) -> None:
+def test_what_cannot_be_resumed_is_said(
+    model: Path, images: Path, run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for arguments in (("--csv",), ("--json", "-o", "x.json"), ("-o", "x"), ("--csv", "-o", "x", "--features", "f.npy")):
         result = run_cli("infer", "--engine", model, images, "--resume", *arguments)
         assert (result.exit_code, "--resume goes on with a file of --csv or --jsonl" in result.stderr) == (3, True)
