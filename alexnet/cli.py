@@ -28,6 +28,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Turn weights of Caffe or torchvision into a run.",
     ),
     "export": ("alexnet.export.commands", "export", "Turn a run into an ONNX model, with proof of parity."),
+    "calibrate": (
+        "alexnet.calibration.commands",
+        "calibrate",
+        "Turn an ONNX model into INT8 or FP8, its accuracy measured.",
+    ),
     "build": (
         "alexnet.reproduce.build_commands",
         "build",

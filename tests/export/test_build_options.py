@@ -111,8 +111,8 @@ def test_options_that_no_module_takes_are_refused(options: dict[str, Any], words
     [
         ("fp16", r"alexnet export --onnx --precision fp16"),
         ("bf16", r"alexnet export --onnx --precision bf16"),
-        ("int8", r"no command makes quantised models yet: leave --precision out"),
-        ("fp8", r"no command makes quantised models yet: leave --precision out"),
+        ("int8", r"make that model with: alexnet calibrate .* --data DATA --format int8"),
+        ("fp8", r"make that model with: alexnet calibrate .* --data DATA --format fp8"),
     ],
 )
 def test_another_precision_than_the_files_names_the_command_that_makes_it(
