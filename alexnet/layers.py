@@ -43,8 +43,8 @@ LAYER_TOLERANCE = {
     "fp32": LayerTolerance(crops=1e-6, layers=1e-4),
     "fp16": LayerTolerance(crops=1e-3, layers=1e-2),
     "bf16": LayerTolerance(crops=8e-3, layers=5e-2),
-    "int8": LayerTolerance(crops=1e-6, layers=9.0),
-    "fp8": LayerTolerance(crops=1e-6, layers=9.0),
+    "int8": LayerTolerance(crops=1e-3, layers=0.5),
+    "fp8": LayerTolerance(crops=1e-3, layers=0.5),
 }
 
 # What a layer's largest value counts as at least: a layer of zeros has no scale of its own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from alexnet.calibration.gate import Accuracy, accuracy, probabilities
 from alexnet.calibration.layers import QuantisedNode, kept_layers, layers_of, quantisable
+from alexnet.calibration.mean import with_half_means
 from alexnet.calibration.pictures import Chosen, DataParts, choose, open_parts
 from alexnet.calibration.quantise import QuantiseOptions, quantise
 from alexnet.calibration.sensitivity import LayerCost, ranked
 from alexnet.calibration.speed import seconds_in_turns
 from alexnet.calibration.statistics import collect
-from alexnet.calibration.thresholds import Method, threshold
+from alexnet.calibration.thresholds import METHODS, Method, threshold
 from alexnet.cpu_session import cpu_session
 from alexnet.errors import AccuracyError, ModelError
 from alexnet.export.onnx_files import SINGLE_FILE_LIMIT, infer_shapes
@@ -44,7 +45,7 @@ class CalibrateOptions:
     every layer in any case.
     """
 
-    quantise: QuantiseOptions = QuantiseOptions()
+    quantise: QuantiseOptions = field(default_factory=QuantiseOptions)
     method: Method = "entropy"
     max_drop: float = 0.5
     keep: tuple[str, ...] = ()
@@ -97,8 +98,8 @@ def open_float_model(path: Path) -> FloatModel:
     size = path.stat().st_size + sum(file.stat().st_size for file in files)
     if size > SINGLE_FILE_LIMIT:
         raise ModelError(
-            f"{path} has {size / 1e9:.1f} GB of weights, and {SINGLE_FILE_LIMIT / 1e9:.1f} GB can be quantised at once; "
-            "export and calibrate its networks one by one"
+            f"{path} has {size / 1e9:.1f} GB of weights, and {SINGLE_FILE_LIMIT / 1e9:.1f} GB can be quantised at "
+            "once; export and calibrate its networks one by one"
         )
     if external_tensors(proto):
         load_external_data_for_model(proto, str(path.parent))
@@ -179,7 +180,7 @@ class _Trial:
 
     def measured(self, kept: frozenset[str]) -> tuple[onnx.ModelProto, Accuracy]:
         """Return a quantised model and its accuracy on the validation part."""
-        proto = infer_shapes(self.quantised(kept))
+        proto = infer_shapes(with_half_means(self.quantised(kept)))
         with self.progress(f"measuring {self.options.quantise.format}") as count:
             found = probabilities(cpu_session(proto), self.model.metadata, self.parts.val, self.held_out, count)
         return proto, accuracy(self.expected, found, self.parts.val.labels)
@@ -210,9 +211,7 @@ def _refusal(found: Accuracy, options: CalibrateOptions, kept: Sequence[str]) ->
     """Return the error of a model that got worse by more than is allowed."""
     top1, form = found.top1, options.quantise.format
     low, high = top1.interval
-    others = "entropy, percentile, mse or minmax".replace(f"{options.method}, ", "").replace(
-        f" or {options.method}", ""
-    )
+    others = ", ".join(method for method in METHODS if method != options.method)
     change = f"give another --method ({others}), more --pictures, or a larger --max-drop"
     if not options.auto:
         change = f"keep the dearest layers in float with --auto, or {change}"

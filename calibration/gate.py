@@ -1,4 +1,4 @@
-"""The accuracy gate: float and quantised side by side on the validation part, and what their difference may be worth."""
+"""The accuracy gate: float and quantised side by side on the validation part, and how sure their difference is."""
 
 from __future__ import annotations
 

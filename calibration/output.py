@@ -1,4 +1,4 @@
-"""What a calibration leaves: the model, its parity pack and report, and the manifest of its pictures; all or nothing."""
+"""What a calibration leaves, all or nothing: the model, its parity pack and report, the manifest of its pictures."""
 
 from __future__ import annotations
 
@@ -107,7 +107,5 @@ def _section(found: Quantised, facts: dict[str, Any]) -> str:
         said = f"{drop.before:.2%}, {drop.after:.2%} ({drop.drop:+.2f} points; 95 % interval {low:+.2f} to {high:+.2f})"
         rows.append((f"{name} before, after the quantisation", f"{said}, {drop.pictures} pictures"))
     rows += [("warning", printable(text)) for text in found.warnings]
-    return (
-        "\n".join(["## Calibration", "", "| fact | value |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)])
-        + "\n"
-    )
+    lines = [f"| {name} | {value} |" for name, value in rows]
+    return "\n".join(["## Calibration", "", "| fact | value |", "| --- | --- |", *lines]) + "\n"

@@ -1,6 +1,6 @@
 """Explicit Q/DQ in an exported graph: weights per output channel, activations per tensor, symmetric, biases in float.
 
-ONNX operators: QuantizeLinear and DequantizeLinear, opset 13 for INT8 and 19 for FP8 (E4M3). Weights are stored
+ONNX operators: QuantizeLinear and DequantizeLinear, opset 13 for INT8 and 21 for FP8 (E4M3). Weights are stored
 quantised, followed by DequantizeLinear alone, so that the file is a quarter of its float32 size. ONNX Runtime's own
 `quantize_static` knows neither thresholds from a mean squared error or for FP8, nor one scale along
 convolution, ReLU and pooling, so the nodes are written here.
@@ -21,7 +21,7 @@ from alexnet.calibration.layers import QuantisedNode
 from alexnet.calibration.thresholds import LARGEST, Format
 
 TYPES: dict[Format, int] = {"int8": TensorProto.INT8, "fp8": TensorProto.FLOAT8E4M3FN}
-OPSET: dict[Format, int] = {"int8": 13, "fp8": 19}
+OPSET: dict[Format, int] = {"int8": 13, "fp8": 21}
 # Weights of 7 bits: two products of them with 8-bit activations add up within 16 bits, where AVX2 without VNNI
 # saturates (255 * 63 * 2 < 32767), so every CPU answers what a GPU does.
 SEVEN_BITS = 63.0
@@ -93,13 +93,16 @@ def _activation(parts: _Parts, tensor: str, limit: float, form: Format) -> str:
     parts.made |= {tensor: name, name: name}
     scale = np.array(max(limit / LARGEST[form], np.finfo(np.float32).tiny), dtype=np.float32)
     _constant(parts, numpy_helper.from_array(scale, f"{tensor}/scale"))
-    _constant(parts, helper.make_tensor(f"{tensor}/zero", TYPES[form], [], b"\0", raw=True))
-    ends = [f"{tensor}/scale", f"{tensor}/zero"]
-    for kind, given, made in (
-        ("QuantizeLinear", tensor, f"{tensor}/quantised"),
-        ("DequantizeLinear", f"{tensor}/quantised", name),
-    ):
-        parts.nodes.append(helper.make_node(kind, [given, *ends], [made], name=made))
+    ends, kind = [f"{tensor}/scale"], {}
+    if form == "int8":
+        _constant(parts, helper.make_tensor(f"{tensor}/zero", TYPES[form], [], b"\0", raw=True))
+        ends.append(f"{tensor}/zero")
+    else:
+        # ONNX Runtime 1.32 takes a zero point of FP8 for one of uint8 and drops a ReLU before it.
+        kind["output_dtype"] = TYPES[form]
+    whole = f"{tensor}/quantised"
+    parts.nodes.append(helper.make_node("QuantizeLinear", [tensor, *ends], [whole], name=whole, **kind))
+    parts.nodes.append(helper.make_node("DequantizeLinear", [whole, *ends], [name], name=name))
     return name
 
 
@@ -111,8 +114,10 @@ def _weight(parts: _Parts, tensor: onnx.TensorProto, options: QuantiseOptions) -
         kind, form = TYPES[options.format], list(whole.shape)
         _constant(parts, helper.make_tensor(f"{name}/quantised", kind, form, whole.tobytes(), raw=True))
         _constant(parts, numpy_helper.from_array(scales, f"{name}/scales"))
-        _constant(parts, helper.make_tensor(f"{name}/zeros", kind, [len(scales)], bytes(len(scales)), raw=True))
-        ends = [f"{name}/{part}" for part in ("quantised", "scales", "zeros")]
+        ends = [f"{name}/quantised", f"{name}/scales"]
+        if options.format == "int8":
+            _constant(parts, helper.make_tensor(f"{name}/zeros", kind, [len(scales)], bytes(len(scales)), raw=True))
+            ends.append(f"{name}/zeros")
         parts.nodes.append(
             helper.make_node("DequantizeLinear", ends, [f"{name}/dequantised"], f"{name}/dequantised", axis=0)
         )
