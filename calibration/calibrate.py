@@ -46,7 +46,7 @@ class CalibrateOptions:
     """
 
     quantise: QuantiseOptions = field(default_factory=QuantiseOptions)
-    method: Method = "entropy"
+    method: Method = "mse"
     max_drop: float = 0.5
     keep: tuple[str, ...] = ()
     auto: bool = False

@@ -13,7 +13,7 @@ from alexnet.errors import missing_package
     epilog="""\b
 Examples:
   alexnet calibrate model.onnx --data data/quickstart              -> model.int8.onnx
-  alexnet calibrate model.onnx --data data/quickstart --format fp8 --method mse
+  alexnet calibrate model.onnx --data data/quickstart --format fp8 --method entropy
   alexnet calibrate model.onnx --data photos/ --keep conv1 --keep fc8 -o small.onnx
   alexnet calibrate model.onnx --data data/quickstart --auto --max-drop 0.2
 """
@@ -31,7 +31,7 @@ Examples:
 @click.option(
     "--method",
     type=click.Choice(("minmax", "entropy", "percentile", "mse")),
-    default="entropy",
+    default="mse",
     show_default=True,
     help="How the threshold of a tensor is found.",
 )

@@ -10,13 +10,14 @@ from typing import Any
 from onnx import helper
 
 from alexnet.calibration.calibrate import CalibrateOptions, FloatModel, Quantised
-from alexnet.errors import printable
+from alexnet.errors import ParityError, printable
 from alexnet.export.onnx_files import publish, remove_older_weights, staging, write_model
 from alexnet.export.proof import Proof, prove
 from alexnet.export.proof_report import proof_report
 from alexnet.files import sha256_of, write_bytes
+from alexnet.metadata import ModelMetadata
 from alexnet.ops import write_ops_library
-from alexnet.parity import parity_pack_beside, report_beside
+from alexnet.parity import ParityPack, parity_pack_beside, report_beside
 
 FORMAT = 1
 
@@ -49,7 +50,7 @@ def write_quantised(model: FloatModel, found: Quantised, out: Path, options: Cal
         write_bytes(manifest_beside(staged), manifest)
         facts = _facts(found, options) | {"manifest_sha256": sha256_of(manifest_beside(staged))}
         metadata = replace(model.metadata, precision=options.quantise.format, calibration=facts, parity={})
-        proof = prove(found.proto, metadata, model.pack)
+        proof = _proven(found, metadata, model.pack, options)
         metadata = replace(metadata, parity=proof.to_values())
         helper.set_model_props(found.proto, metadata.to_properties())
         library = write_ops_library(found.proto, folder)
@@ -62,6 +63,19 @@ def write_quantised(model: FloatModel, found: Quantised, out: Path, options: Cal
         publish([*(file for file in beside if file), staged], out.parent)
     remove_older_weights(out, None)
     return Written(out, manifest_beside(out), parity_pack_beside(out), report_beside(out), proof, size)
+
+
+def _proven(found: Quantised, metadata: ModelMetadata, pack: ParityPack, options: CalibrateOptions) -> Proof:
+    """Return the proof; ParityError names the cause where weights of 8 bits may be one."""
+    try:
+        return prove(found.proto, metadata, pack)
+    except ParityError as error:
+        if not options.quantise.full_range:
+            raise
+        raise ParityError(
+            f"{error.message}; sums of 8-bit weights saturate on a CPU without VNNI: leave out --full-range, or "
+            "calibrate on a CPU that has it"
+        ) from None
 
 
 def _facts(found: Quantised, options: CalibrateOptions) -> dict[str, Any]:
