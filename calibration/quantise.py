@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -93,7 +94,7 @@ def _activation(parts: _Parts, tensor: str, limit: float, form: Format) -> str:
     parts.made |= {tensor: name, name: name}
     scale = np.array(max(limit / LARGEST[form], np.finfo(np.float32).tiny), dtype=np.float32)
     _constant(parts, numpy_helper.from_array(scale, f"{tensor}/scale"))
-    ends, kind = [f"{tensor}/scale"], {}
+    ends, kind = [f"{tensor}/scale"], dict[str, Any]()
     if form == "int8":
         _constant(parts, helper.make_tensor(f"{tensor}/zero", TYPES[form], [], b"\0", raw=True))
         ends.append(f"{tensor}/zero")

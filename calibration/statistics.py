@@ -41,7 +41,7 @@ class Histogram:
     @property
     def centres(self) -> npt.NDArray[np.float64]:
         """The middle of each bin."""
-        centres: npt.NDArray[np.float64] = (np.arange(BINS) + 0.5) * (self.top / BINS)
+        centres = (np.arange(BINS, dtype=np.float64) + 0.5) * np.float64(self.top / BINS)
         return centres
 
     def add(self, values: Floats) -> None:
