@@ -41,8 +41,7 @@ class Histogram:
     @property
     def centres(self) -> npt.NDArray[np.float64]:
         """The middle of each bin."""
-        centres = (np.arange(BINS, dtype=np.float64) + 0.5) * np.float64(self.top / BINS)
-        return centres
+        return (np.arange(BINS, dtype=np.float64) + 0.5) * np.float64(self.top / BINS)
 
     def add(self, values: Floats) -> None:
         """Count the absolute values of a tensor; ModelError when one is not finite."""
