@@ -18,8 +18,7 @@ import onnx
 from onnx import helper
 from runtime_nets import full_size_source, write_jpegs
 
-from alexnet.calibration.layers import quantisable
-from alexnet.calibration.mean import with_half_means
+from alexnet.calibration.layers import quantisable, tensors_of
 from alexnet.calibration.quantise import QuantiseOptions, quantise
 from alexnet.calibration.statistics import collect
 from alexnet.calibration.thresholds import threshold
@@ -43,12 +42,16 @@ def write_models(folder: Path, stem: str, pictures: np.ndarray[tuple[int, ...], 
     source, options = full_size_source(Recipe()), ExportOptions(stem=stem)  # type: ignore[arg-type]
     model, metadata = onnx_model([source.numbers()], options), metadata_of([source], options)
     nodes = quantisable(model)
-    tensors = sorted({node.source for node in nodes} | {node.result for node in nodes if node.result})
     histograms = collect(
-        model, metadata, tensors, range(len(pictures)), lambda at: pictures[list(at)], lambda done, total: None
+        model,
+        metadata,
+        tensors_of(nodes),
+        range(len(pictures)),
+        lambda at: pictures[list(at)],
+        lambda done, total: None,
     )
     thresholds = {name: threshold(found, "percentile", "int8") for name, found in histograms.items()}
-    small = with_half_means(quantise(model, nodes, thresholds, QuantiseOptions("int8")))
+    small = quantise(model, nodes, thresholds, QuantiseOptions("int8"))
     files = {}
     for precision, proto in (("fp32", model), ("int8", small)):
         helper.set_model_props(proto, replace(metadata, precision=precision).to_properties())

@@ -14,8 +14,7 @@ import onnx
 from onnx.external_data_helper import load_external_data_for_model
 
 from alexnet.calibration.gate import Accuracy, accuracy, probabilities
-from alexnet.calibration.layers import QuantisedNode, kept_layers, layers_of, quantisable
-from alexnet.calibration.mean import with_half_means
+from alexnet.calibration.layers import QuantisedNode, kept_layers, layers_of, quantisable, tensors_of
 from alexnet.calibration.pictures import Chosen, DataParts, choose, open_parts
 from alexnet.calibration.quantise import QuantiseOptions, quantise
 from alexnet.calibration.sensitivity import LayerCost, ranked
@@ -24,7 +23,7 @@ from alexnet.calibration.statistics import collect
 from alexnet.calibration.thresholds import METHODS, Method, threshold
 from alexnet.cpu_session import cpu_session
 from alexnet.errors import AccuracyError, ModelError
-from alexnet.export.onnx_files import SINGLE_FILE_LIMIT, infer_shapes
+from alexnet.export.onnx_files import SINGLE_FILE_LIMIT
 from alexnet.external import check_external_data, external_tensors, load_model
 from alexnet.metadata import ModelMetadata
 from alexnet.parity import ParityPack, parity_pack_beside
@@ -160,9 +159,8 @@ class _Trial:
     ) -> None:
         self.model, self.parts, self.nodes, self.chosen = model, parts, nodes, chosen
         self.options, self.progress = options, progress
-        tensors = sorted({node.source for node in nodes} | {node.result for node in nodes if node.result})
         with progress("calibrating") as count:
-            histograms = collect(model.proto, model.metadata, tensors, chosen.places, parts.train.read, count)
+            histograms = collect(model.proto, model.metadata, tensors_of(nodes), chosen.places, parts.train.read, count)
         form = options.quantise.format
         with progress("finding thresholds") as count:
             self.thresholds = {}
@@ -180,7 +178,7 @@ class _Trial:
 
     def measured(self, kept: frozenset[str]) -> tuple[onnx.ModelProto, Accuracy]:
         """Return a quantised model and its accuracy on the validation part."""
-        proto = infer_shapes(with_half_means(self.quantised(kept)))
+        proto = self.quantised(kept)
         with self.progress(f"measuring {self.options.quantise.format}") as count:
             found = probabilities(cpu_session(proto), self.model.metadata, self.parts.val, self.held_out, count)
         return proto, accuracy(self.expected, found, self.parts.val.labels)

@@ -6,7 +6,7 @@ The banded convolution of response normalisation has weights too and is none of 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -16,6 +16,10 @@ from alexnet.errors import InputError, ModelError
 _LAYER = re.compile(r"(net\d+/)?(?:stem/\w+/)?((?:conv|fc)\d+)")
 # What leaves each value as it is or sets it to 0, so that a tensor on a format's grid stays on it.
 _ON_GRID = ("Relu", "MaxPool", "Flatten")
+# What gives no value below 0 of anything, and what gives none of inputs that have none.
+_POSITIVE = ("Relu", "Sqrt", "Softmax")
+_KEEPS_SIGN = ("MaxPool", "LRN", "ResponseNorm", "Slice", "Flatten", "Concat", "Mul", "Div")
+_OF_ALL_INPUTS = ("Concat", "Mul", "Div")
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,28 @@ def _source(tensor: str, makers: dict[str, onnx.NodeProto], results: dict[str, s
             break
         name = maker.input[0]
     return tensor
+
+
+def tensors_of(nodes: Sequence[QuantisedNode]) -> list[str]:
+    """Return the tensors whose statistics place the nodes' thresholds, sorted."""
+    return sorted({node.source for node in nodes} | {node.result for node in nodes if node.result})
+
+
+def pooled_positive(tensor: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Return whether a tensor comes out of a pooling and has no value below 0, whatever the weights."""
+    maker = makers.get(tensor)
+    return maker is not None and maker.op_type == "MaxPool" and _never_negative(tensor, makers)
+
+
+def _never_negative(tensor: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Return whether the operators up to a tensor leave no value below 0 in it."""
+    maker = makers.get(tensor)
+    if maker is None:
+        return False
+    if maker.op_type in _POSITIVE:
+        return True
+    sources = maker.input if maker.op_type in _OF_ALL_INPUTS else maker.input[:1]
+    return maker.op_type in _KEEPS_SIGN and all(_never_negative(name, makers) for name in sources)
 
 
 def layers_of(nodes: Sequence[QuantisedNode]) -> list[str]:
