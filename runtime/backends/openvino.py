@@ -23,6 +23,8 @@ from alexnet.runtime.backends.onnx_file import OnnxBackend, OnnxFile, read_onnx
 
 # Precision -> OpenVINO's name for it.
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+# What a model is in when its Q/DQ say so, and only then.
+QUANTISED = ("int8", "fp8")
 
 
 class OpenVino(OnnxBackend):
@@ -94,7 +96,9 @@ def open_model(path: Path, options: BackendOptions) -> Backend:
     given = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if given != PRECISIONS[wanted]:
         raise _lacks(core, wanted)
-    return OpenVino(compiled, file, wanted)
+    # Explicit Q/DQ is computed in its own type whatever the hint, which is for what stands between.
+    quantised = file.metadata.precision in QUANTISED and wanted == "fp32"
+    return OpenVino(compiled, file, file.metadata.precision if quantised else wanted)
 
 
 def _inlined(file: OnnxFile) -> bytes | str:

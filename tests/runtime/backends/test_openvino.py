@@ -39,6 +39,13 @@ def test_a_model_of_reduced_precision_says_what_computes_it(tmp_path: Path) -> N
     assert backend.precision == ("bf16" if has else "fp32")  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_a_quantised_model_is_in_what_its_nodes_say(tmp_path: Path, precision: str) -> None:
+    model = colour_model(tmp_path / "m.onnx", metadata(precision=precision))
+    assert opened(model).precision == precision  # type: ignore[attr-defined]
+    assert opened(model, precision="fp32").precision == precision  # type: ignore[attr-defined]
+
+
 def test_a_graph_that_cannot_be_converted_names_the_other_backend(tmp_path: Path) -> None:
     import onnx
 

@@ -262,6 +262,7 @@ def test_the_limits_of_a_runtime_compute_what_they_count(name: str, monkeypatch:
     for limit, subject in found.items():
         assert subject.work == work[limit]
         assert np.asarray(subject.run()[0]).shape == shapes[limit]  # type: ignore[index]
+    assert limit_subjects(name, BackendOptions(threads=1), "int8").keys() == found.keys()
     assert limit_subjects("tensorrt", BackendOptions()) == {}
 
 
