@@ -13,7 +13,7 @@ import onnx
 
 from alexnet.errors import InputError, ModelError
 
-_LAYER = re.compile(r"(net\d+/)?(?:stem/\w+/)?((?:conv|fc)\d+)")
+_LAYER = re.compile(r"(net\d+/)?(?:stem/(?:\w+/)+)?((?:conv|fc)\d+)")
 # What leaves each value as it is or sets it to 0, so that a tensor on a format's grid stays on it.
 _ON_GRID = ("Relu", "MaxPool", "Flatten")
 # What gives no value below 0 of anything, and what gives none of inputs that have none.

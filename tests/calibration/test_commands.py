@@ -10,6 +10,7 @@ import onnx
 import pytest
 from click.testing import Result
 
+from alexnet import ops
 from alexnet.calibration import calibrate as calibration
 from alexnet.calibration.gate import Accuracy, PairedDrop
 from alexnet.files import sha256_of
@@ -62,6 +63,24 @@ def test_every_form_is_calibrated_and_passes_its_check(
     assert made.batch == options.get("batch")
     checked = run_cli("check", out, "--layers")
     assert checked.exit_code == 0, checked.output
+
+
+@pytest.mark.usefixtures("library")
+def test_a_plugin_is_calibrated_with_the_library_and_refused_without(
+    export: Callable[..., Path], data: Path, run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = export(lrn="plugin"), tmp_path / "small.onnx"
+    done = run_cli("calibrate", model, "--data", data, "-o", out, "--method", "minmax", *MOST)
+    assert done.exit_code == 0, done.output
+    assert "alexnet_ops.so" in left(tmp_path)
+    assert run_cli("check", out, "--layers").exit_code == 0
+    for path in tmp_path.iterdir():
+        path.unlink()
+    monkeypatch.setattr(ops, "LIBRARY", tmp_path / "none.so")
+    done = run_cli("calibrate", model, "--data", data, "-o", out, *MOST)
+    assert done.exit_code == 8
+    assert "needs the library none.so, which is not built; build it in a checkout with: make ops" in done.stderr
+    assert left(tmp_path) == []
 
 
 def test_the_manifest_lists_the_pictures_and_is_tied_to_the_model(

@@ -4,16 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from alexnet.calibration.layers import kept_layers, layers_of, quantisable
+from alexnet.calibration.layers import kept_layers, layers_of, pooled_positive, quantisable
 from alexnet.calibration.mean import with_half_means
 from alexnet.calibration.quantise import QuantiseOptions, quantise, quantised_weight
 from alexnet.calibration.thresholds import Format
 from alexnet.cpu_session import cpu_session
 from alexnet.errors import InputError
 from alexnet.layer_precision import layer_precision
+from alexnet.metadata import ModelMetadata
+from tests.calibration.conftest import nets
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
 
@@ -109,6 +112,52 @@ def test_one_scale_runs_from_a_convolution_over_relu_and_pooling_to_the_next(mod
     assert nodes["conv5"].result == nodes["fc6"].source == "relu5"
     # Normalisation leaves the grid, so what follows it has statistics of its own.
     assert nodes["conv2"].source == "pool1"
+
+
+def test_poolings_stay_in_float_and_answer_the_same(model: Path, tmp_path: Path) -> None:
+    made = quantised(model)
+    added = [node for node in made.graph.node if node.name.endswith("/positive")]
+    assert [(node.op_type, node.input[0]) for node in added] == [("Relu", "pool1"), ("Relu", "pool2")]
+    assert not any(node.name.endswith("/positive") for node in quantised(model, "fp8").graph.node)
+    bare = onnx.ModelProto.FromString(made.SerializeToString())
+    nodes = [node for node in made.graph.node if not node.name.endswith("/positive")]
+    del bare.graph.node[:]
+    bare.graph.node.extend(nodes)
+    for node in bare.graph.node:
+        node.input[:] = [name.removesuffix("/positive") for name in node.input]
+    facts = ModelMetadata.from_properties({entry.key: entry.value for entry in made.metadata_props}, "made")
+    fed = {"pictures": facts.fed(nets.random_pictures(4, seed=5))}
+    assert np.array_equal(cpu_session(made).run(None, fed)[0], cpu_session(bare).run(None, fed)[0])
+    assert pooled_in_integers(bare, tmp_path)
+    assert not pooled_in_integers(made, tmp_path)
+
+
+def pooled_in_integers(model: onnx.ModelProto, folder: Path) -> bool:
+    """Return whether ONNX Runtime runs a pooling in integers, for which it has no fast kernel."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    optimised = onnx.load(folder / "optimised.onnx")
+    source = makers(optimised)
+    pools = [node for node in optimised.graph.node if node.op_type == "MaxPool"]
+    assert pools
+    return any(source[node.input[0]].op_type == "QuantizeLinear" for node in pools)
+
+
+def test_a_pooling_of_what_may_be_negative_gets_no_relu() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["conv"]),
+        helper.make_node("MaxPool", ["conv"], ["signed"]),
+        helper.make_node("Relu", ["conv"], ["relu"]),
+        helper.make_node("Mul", ["relu", "conv"], ["product"]),
+        helper.make_node("MaxPool", ["product"], ["mixed"]),
+        helper.make_node("Concat", ["relu", "relu"], ["both"]),
+        helper.make_node("MaxPool", ["both"], ["positive"]),
+    ]
+    source = {node.output[0]: node for node in nodes}
+    found = {name: pooled_positive(name, source) for name in ("x", "relu", "signed", "mixed", "positive")}
+    assert found == {"x": False, "relu": False, "signed": False, "mixed": False, "positive": True}
 
 
 def test_weights_are_rounded_to_their_channel() -> None:
