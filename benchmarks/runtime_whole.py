@@ -73,8 +73,8 @@ def memory(model: Path, jpegs: list[Path], batch: int, number: int) -> list[str]
         many = peak(model, backend, [jpegs[place % len(jpegs)] for place in range(number)], batch)
         pictures = 3 * batch * 256 * 256 * 3
         lines.append(
-            f"| peak memory, {backend} | {few / 1e6:.0f} MB for {3 * batch} pictures, {many / 1e6:.0f} MB for {number}: "
-            f"{(many - few) / 1e6:+.1f} MB | model + 3 batches, of {pictures / 3e6:.1f} MB each |"
+            f"| peak memory, {backend} | {few / 1e6:.0f} MB for {3 * batch} pictures, {many / 1e6:.0f} MB "
+            f"for {number}: {(many - few) / 1e6:+.1f} MB | model + 3 batches, of {pictures / 3e6:.1f} MB each |"
         )
     return lines
 
