@@ -24,6 +24,7 @@ from alexnet.gpu import Gpu, GpuSearch
 from alexnet.layer_precision import layer_precision
 from alexnet.parity import parity_pack_beside
 from alexnet.sidecar import Profile, Sidecar, Verification, sidecar_beside
+from tests.export.conftest import SIDE
 from tests.export.fake_tensorrt import PLAN, Module
 
 Cli = Callable[..., Result]
@@ -62,7 +63,7 @@ def test_every_switch_reaches_the_builder(trt: Module, model: Path, tmp_path: Pa
     assert config.flags == {flag for flags in FLAGS.values() for flag in flags}
     assert (config.builder_optimization_level, config.pools) == (5, {"WORKSPACE": 64 << 20})  # type: ignore[attr-defined]
     assert config.hardware_compatibility_level == "AMPERE_PLUS"  # type: ignore[attr-defined]
-    assert config.profiles[0].shapes == {"pictures": tuple((size, 72, 72, 3) for size in (2, 4, 6))}
+    assert config.profiles[0].shapes == {"pictures": tuple((size, SIDE, SIDE, 3) for size in (2, 4, 6))}
     assert sidecar.compute_capabilities == ("8.0+",)
     assert sidecar.options == options.to_values()
     assert sidecar.gpu_name == "NVIDIA H100 80GB HBM3"

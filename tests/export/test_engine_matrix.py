@@ -21,10 +21,11 @@ from alexnet.export.cast import cast_model
 from alexnet.export.engine import engine_from_onnx
 from alexnet.export.expectation import metadata_of
 from alexnet.export.graph import onnx_model
-from alexnet.export.options import ExportOptions, Input, Lowering, Precision, Stem
+from alexnet.export.options import ExportOptions, Input, Lowering, Precision
 from alexnet.export.source import Source
 from alexnet.metadata import ModelMetadata
 from alexnet.sidecar import Profile
+from alexnet.stem import Stem
 from alexnet.tensorrt_log import tensorrt_log
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: extra rtx")
