@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from alexnet.runtime.backends import BackendOptions
@@ -45,15 +46,20 @@ def whole(shared: Path, best: Path, jpegs: list[Path], batch: int, rounds: int, 
 def startup(model: Path, jpeg: Path, rounds: int, goal: float) -> list[str]:
     """Return the row of `alexnet infer` on one picture, less the time of reading the model's file."""
     arguments = [sys.executable, "-c", _INFER, "infer", "--engine", str(model), str(jpeg), "--quiet"]
-    subjects = [
-        Subject("reading", lambda: model.read_bytes()),
-        Subject("alexnet infer", lambda: subprocess.run(arguments, check=True, capture_output=True)),
-        Subject(
-            "alexnet infer, OpenVINO",
-            lambda: subprocess.run([*arguments, "--backend", "openvino-cpu"], check=True, capture_output=True),
-        ),
-    ]
-    take_turns(subjects, Limit(rounds=rounds))
+
+    def start(*more: str) -> None:
+        subprocess.run([*arguments, *more], check=True, capture_output=True)
+
+    openvino = ("--backend", "openvino-cpu")
+    with tempfile.TemporaryDirectory() as cache:
+        subjects = [
+            Subject("reading", lambda: model.read_bytes()),
+            Subject("alexnet infer", start),
+            Subject("alexnet infer --backend openvino-cpu", lambda: start(*openvino)),
+            Subject("alexnet infer --backend openvino-cpu --cache DIR", lambda: start(*openvino, "--cache", cache)),
+        ]
+        subjects[-1].run()
+        take_turns(subjects, Limit(rounds=rounds))
     reading = subjects[0]
     lines = []
     for subject in subjects[1:]:

@@ -78,7 +78,7 @@ def test_a_plugin_is_calibrated_with_the_library_and_refused_without(
         path.unlink()
     monkeypatch.setattr(ops, "LIBRARY", tmp_path / "none.so")
     done = run_cli("calibrate", model, "--data", data, "-o", out, *MOST)
-    assert done.exit_code == 8
+    assert done.exit_code == 7
     assert "needs the library none.so, which is not built; build it in a checkout with: make ops" in done.stderr
     assert left(tmp_path) == []
 
