@@ -61,7 +61,7 @@ class SharedStem:
             pieces.insert(0, self._computed(number, top, columns, f"{part}top/"))
         if bottom:
             pieces.append(self._computed(number, bottom, columns, f"{part}bottom/"))
-        return self._joined(pieces, output or f"{part}{self.short(number)}crops", 2, output is not None)
+        return self._joined(pieces, output or f"{part}{self.short(number)}whole_crop", 2, output is not None)
 
     def apply(self, level: Level, x: str, part: str, pads: list[int]) -> str:
         """Append a level with its steps over one part of the pictures, with zeros `pads` around it."""

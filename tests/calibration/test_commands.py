@@ -35,6 +35,7 @@ FORMS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((0,), {"lrn": "native"}),
     ((0,), {"lrn": "function"}),
     ((0,), {"stem": "shared"}),
+    ((0,), {"stem": "deep"}),
     ((0,), {"input": "float"}),
     ((0,), {"crops": "one"}),
     ((0,), {"batch": 3}),

@@ -158,6 +158,10 @@ def test_layers_are_recorded_in_the_precision_of_the_file(
     found = layer_precision(read_model(path).proto)
     assert {found[name] for name in ("crops", "conv1", "lrn1", "pool5", "fc8")} == {"fp16"}
     assert list(found)[:3] == ["crops", "conv1", "relu1"]
+    export_onnx([tiny_source], pictures, names, path, ExportOptions(precision="fp16", stem="deep"))
+    shared = layer_precision(read_model(path).proto)
+    assert list(shared) == [name for name in found if name != "crops"]
+    assert set(shared.values()) == {"fp16"}
 
 
 def test_the_pack_is_run_before_the_plan_takes_its_place(trt: Module, model: Path, tmp_path: Path) -> None:
