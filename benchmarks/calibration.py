@@ -33,7 +33,7 @@ from alexnet.runtime.benchmark.timing import Limit, Subject, ratio, take_turns
 
 # Backend -> how much faster INT8 is meant to be than the same backend's float32.
 GOALS = {"onnxruntime-cpu": 1.35, "openvino-cpu": 2.5}
-STEMS = ("plain", "shared")
+STEMS = ("plain", "shared", "deep")
 LARGEST_SHARE = 0.27
 
 
