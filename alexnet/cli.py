@@ -42,6 +42,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("alexnet.reproduce.commands", "check", "Repeat a model's proof of parity, or compare any two."),
     "inspect": ("alexnet.runtime.inspect_commands", "inspect", "Say what a plan, a model or a run is."),
     "evaluate": ("alexnet.reproduce.commands", "evaluate", "Measure top-1 and top-5 error of a run or a model."),
+    "reproduce": (
+        "alexnet.reproduce.experiment_commands",
+        "reproduce",
+        "Make one of the paper's figures or tables.",
+    ),
     "benchmark": (
         "alexnet.runtime.benchmark.commands",
         "benchmark",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ import numpy.typing as npt
 from alexnet.class_folders import folder_classes
 from alexnet.errors import InputError
 from alexnet.files import sha256_of
-from alexnet.metadata import ModelMetadata
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 from alexnet.prepared import is_prepared, open_prepared_part, read_index
 
@@ -51,7 +50,16 @@ class DataParts:
     val: PicturePart
 
 
-def open_parts(data: Path, metadata: ModelMetadata, model: Path) -> DataParts:
+class Classifier(Protocol):
+    """What is asked of a model to open data for it: its metadata, or a run, has it."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def preprocessing(self) -> Preprocessing: ...  # noqa: D102
+
+
+def open_parts(data: Path, metadata: Classifier, model: Path) -> DataParts:
     """Return both parts of prepared data or of a folder of pictures, as a model takes them; nothing is decoded yet.
 
     Raises InputError when the data have other classes than the model, or are prepared for another size.
@@ -74,7 +82,7 @@ def open_parts(data: Path, metadata: ModelMetadata, model: Path) -> DataParts:
         differing = next(iter(sorted(set(classes) ^ set(metadata.labels))), "their order")
         raise InputError(
             f"{data} has {len(classes)} classes, {model} knows {len(metadata.labels)}, and they differ ({differing}); "
-            "calibrate on data with the classes it was trained on"
+            "give data with the classes it was trained on"
         )
     return DataParts(*parts)
 
