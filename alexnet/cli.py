@@ -37,6 +37,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("alexnet.reproduce.commands", "check", "Repeat a model's proof of parity, or compare any two."),
     "inspect": ("alexnet.runtime.inspect_commands", "inspect", "Say what a plan, a model or a run is."),
     "evaluate": ("alexnet.reproduce.commands", "evaluate", "Measure top-1 and top-5 error of a run or a model."),
+    "report": ("alexnet.reproduce.report.commands", "report", "Write one page of HTML about a run."),
+    "gallery": (
+        "alexnet.runtime.gallery.commands",
+        "gallery",
+        "Open a local page that classifies the pictures dropped on it.",
+    ),
     "benchmark": (
         "alexnet.runtime.benchmark.commands",
         "benchmark",
