@@ -21,7 +21,7 @@ SUFFIXES = (".onnx", ".plan", ".engine")
 class Artefact:
     """One file made from a run, as it and what stands beside it describe it.
 
-    `status` is one of "holds", "differs", "not checked" and "unreadable", and `why` says it in words; `figures` are
+    `status` is one of "holds", "differs", "not checked", "other weights" and "unreadable", and `why` says it in words; `figures` are
     those of the proof (`alexnet.parity.Comparison`), empty where there was none; `pack` the parity pack beside it in
     words; `facts` what it is.
     """
@@ -79,8 +79,8 @@ def _read(path: Path) -> tuple[Artefact, tuple[str, ...]]:
 
 def _foreign(artefact: Artefact, digests: tuple[str, ...]) -> Artefact:
     """Return an artefact whose figures say nothing of this run."""
-    why = f"made from other weights than this page is about (checkpoint {digests[0][:12]}...)"
-    return Artefact(artefact.path, "not checked", why, artefact.facts, artefact.bytes, artefact.sha256)
+    why = f"not made from the weights of this page but from checkpoint {digests[0][:12]}..."
+    return Artefact(artefact.path, "other weights", why, artefact.facts, artefact.bytes, artefact.sha256)
 
 
 def _model(path: Path) -> tuple[Artefact, tuple[str, ...]]:

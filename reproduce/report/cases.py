@@ -15,13 +15,15 @@ NUMBER = 12
 
 
 def best_and_worst(answers: Answers, part: Part, labels: tuple[str, ...], number: int = NUMBER) -> dict[str, Any]:
-    """Return up to `number` pictures that are right with the highest probability, and the same of those most wrong.
+    """Return up to `number` pictures that are right with the highest probability, one of a class, and the most wrong ones.
 
     Most wrong are those whose true class has the lowest probability. Equal ones stay in the order of the data.
     """
     right = np.flatnonzero(answers.right)
     wrong = np.flatnonzero(~answers.right)
-    best = right[np.argsort(-answers.of_truth[right], kind="stable")][:number]
+    sure = right[np.argsort(-answers.of_truth[right], kind="stable")]
+    _, first = np.unique(answers.truth[sure], return_index=True)
+    best = sure[np.sort(first)][:number]
     worst = wrong[np.argsort(answers.of_truth[wrong], kind="stable")][:number]
     return {name: _cases(answers, part, labels, places) for name, places in (("best", best), ("worst", worst))}
 

@@ -102,6 +102,7 @@ def curves_uri(
             axes.axvline(drop + 0.5, color=SOFT, linewidth=0.9, linestyle=":")
         axes.set_xlabel("epoch")
         axes.set_ylabel(unit)
+        axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
         axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", color="#e3e7ec", linewidth=0.8)

@@ -169,7 +169,7 @@ def _curves(run: Run) -> dict[str, Any] | None:
         "drops": drops,
         "lowest": lowest,
         "loss": curves_uri(numbers, losses, drops, "loss, nats"),
-        "error": curves_uri(numbers, shares, drops, "validation error, centre crop, %", 100.0),
+        "error": curves_uri(numbers, shares, drops, "validation error, %", 100.0),
     }
 
 
