@@ -1,4 +1,4 @@
-"""What a run's network answers on its validation pictures, from the centre crop and from ten, kept picture by picture."""
+"""What a run's network answers on its validation pictures, from one crop and from ten, kept picture by picture."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ SUFFIXES = (".onnx", ".plan", ".engine")
 class Artefact:
     """One file made from a run, as it and what stands beside it describe it.
 
-    `status` is one of "holds", "differs", "not checked", "other weights" and "unreadable", and `why` says it in words; `figures` are
-    those of the proof (`alexnet.parity.Comparison`), empty where there was none; `pack` the parity pack beside it in
-    words; `facts` what it is.
+    `status` is one of "holds", "differs", "not checked", "other weights" and "unreadable", and `why` says it in words;
+    `facts` what it is; `figures` those of the proof (`alexnet.parity.Comparison`), empty where there was none; `pack`
+    the parity pack beside it in words.
     """
 
     path: Path

@@ -15,7 +15,7 @@ NUMBER = 12
 
 
 def best_and_worst(answers: Answers, part: Part, labels: tuple[str, ...], number: int = NUMBER) -> dict[str, Any]:
-    """Return up to `number` pictures that are right with the highest probability, one of a class, and the most wrong ones.
+    """Return up to `number` pictures that are right most surely, one of a class, and as many of the most wrong ones.
 
     Most wrong are those whose true class has the lowest probability. Equal ones stay in the order of the data.
     """
@@ -28,9 +28,7 @@ def best_and_worst(answers: Answers, part: Part, labels: tuple[str, ...], number
     return {name: _cases(answers, part, labels, places) for name, places in (("best", best), ("worst", worst))}
 
 
-def _cases(
-    answers: Answers, part: Part, labels: tuple[str, ...], places: npt.NDArray[np.intp]
-) -> list[dict[str, Any]]:
+def _cases(answers: Answers, part: Part, labels: tuple[str, ...], places: npt.NDArray[np.intp]) -> list[dict[str, Any]]:
     """Return some pictures with their answers."""
     pictures = part.pictures[places] if len(places) else []
     cases = []

@@ -30,7 +30,9 @@ Examples:
     help="A .onnx, a .plan, or a folder of them; those in and beside RUN, and here, are found. Repeatable.",
 )
 @click.option(
-    "--benchmark", type=click.Path(path_type=Path), help="What `alexnet benchmark --json` printed, for the table of times."
+    "--benchmark",
+    type=click.Path(path_type=Path),
+    help="What `alexnet benchmark --json` printed, for the table of times.",
 )
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures in a batch.")
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")

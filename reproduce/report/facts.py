@@ -52,7 +52,10 @@ def recipe_rows(recipe: Recipe) -> Iterator[tuple[str, list[tuple[str, str, str]
         if section == "origin" and not fields["kind"]:
             continue
         if isinstance(fields, dict):
-            yield section, [(name, _words(value), _other(value, paper[section][name])) for name, value in fields.items()]
+            yield (
+                section,
+                [(name, _words(value), _other(value, paper[section][name])) for name, value in fields.items()],
+            )
 
 
 def _other(value: Any, paper: Any) -> str:

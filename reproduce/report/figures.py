@@ -1,4 +1,4 @@
-"""The page's pictures as data URIs: curves by matplotlib, kernels, photographs and large confusion matrices by Pillow."""
+"""The page's pictures as data URIs: curves by matplotlib, kernels, photographs and large matrices by Pillow."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def kernel_block(kernels: npt.NDArray[np.float32]) -> Pixels:
 
 
 def confusion_image(counts: npt.NDArray[np.int64]) -> Pixels:
-    """Return a confusion matrix as an image uint8 [C, C], a pixel a cell: darker where more of the row's pictures are."""
+    """Return a confusion matrix as an image uint8 [C, C], a pixel a cell: the darker, the more of the row."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return np.asarray((255 * (1 - np.sqrt(shares))).round(), dtype=np.uint8)
 
@@ -97,7 +97,9 @@ def curves_uri(
         axes = figure.subplots()
         for colour, dash, (name, values) in zip((BLUE, ORANGE), ("-", (0, (5, 1.5))), lines.items(), strict=False):
             scaled = [value * factor for value in values]
-            axes.plot(epochs, scaled, color=colour, linestyle=dash, linewidth=1.8, label=name, marker="o", markersize=2.5)
+            axes.plot(
+                epochs, scaled, color=colour, linestyle=dash, linewidth=1.8, label=name, marker="o", markersize=2.5
+            )
         for drop in drops:
             axes.axvline(drop + 0.5, color=SOFT, linewidth=0.9, linestyle=":")
         axes.set_xlabel("epoch")

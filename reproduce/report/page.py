@@ -40,8 +40,8 @@ Counting = Callable[[str], AbstractContextManager[Count]]
 class ReportOptions:
     """What `alexnet report` is asked for.
 
-    `data` the run's data where it is not as recorded; `best` its weights of lowest validation error; `artefacts` further
-    models and plans; `benchmark` the document of a benchmark; `batch` pictures at once.
+    `data` the run's data where they are not as recorded; `best` its weights of lowest validation error; `artefacts`
+    further models and plans; `benchmark` the document of a benchmark; `batch` pictures at once.
     """
 
     data: Path | None = None
@@ -158,7 +158,9 @@ def _curves(run: Run) -> dict[str, Any] | None:
     if not epochs:
         return None
     numbers = [epoch["epoch"] for epoch in epochs]
-    column = {name: [epoch[name] for epoch in epochs] for name in ("loss", "val_loss", "val_top1_error", "val_top5_error")}
+    column = {
+        name: [epoch[name] for epoch in epochs] for name in ("loss", "val_loss", "val_top1_error", "val_top5_error")
+    }
     rates = [epoch["learning_rate"] for epoch in epochs]
     drops = [number for number, rate, later in zip(numbers, rates, rates[1:], strict=False) if later < rate]
     losses = {"training": column["loss"], "validation": column["val_loss"]}
@@ -178,7 +180,12 @@ def _kernels(source: Source) -> list[dict[str, Any]]:
     weights = next(iter(source.numbers().weights.values()))
     columns = source.network.architecture.columns
     return [
-        {"number": len(part), "side": part.shape[2], "image": (image := kernel_block(part)).shape, "uri": png_uri(image)}
+        {
+            "number": len(part),
+            "side": part.shape[2],
+            "image": (image := kernel_block(part)).shape,
+            "uri": png_uri(image),
+        }
         for part in np.split(weights, columns)
     ]
 
@@ -210,7 +217,10 @@ def _confusion(ten: Answers, labels: tuple[str, ...]) -> dict[str, Any]:
     small = len(labels) <= MATRIX
     return {
         "rows": [
-            {"label": label, "cells": [_cell(int(count), int(totals[row]), row == col) for col, count in enumerate(line)]}
+            {
+                "label": label,
+                "cells": [_cell(int(count), int(totals[row]), row == col) for col, count in enumerate(line)],
+            }
             for row, (label, line) in enumerate(zip(labels, counts, strict=True))
         ]
         if small
@@ -219,7 +229,12 @@ def _confusion(ten: Answers, labels: tuple[str, ...]) -> dict[str, Any]:
         "image": "" if small else png_uri(confusion_image(counts)),
         "classes": classes,
         "pairs": [
-            {"truth": labels[row], "taken": labels[col], "number": int(off[row, col]), "share": off[row, col] / totals[row]}
+            {
+                "truth": labels[row],
+                "taken": labels[col],
+                "number": int(off[row, col]),
+                "share": off[row, col] / totals[row],
+            }
             for row, col in places
             if off[row, col]
         ],
