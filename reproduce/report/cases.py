@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.reproduce.report.answers import Answers
-from alexnet.reproduce.report.figures import jpeg_uri
+from alexnet.reproduce.report.figures import Pixels, jpeg_uri
 from alexnet.train.data.folder import Part
 
 NUMBER = 12
@@ -30,7 +30,7 @@ def best_and_worst(answers: Answers, part: Part, labels: tuple[str, ...], number
 
 def _cases(answers: Answers, part: Part, labels: tuple[str, ...], places: npt.NDArray[np.intp]) -> list[dict[str, Any]]:
     """Return some pictures with their answers."""
-    pictures = part.pictures[places] if len(places) else []
+    pictures: list[Pixels] = list(part.pictures[places]) if len(places) else []
     cases = []
     for place, picture in zip(places.tolist(), pictures, strict=True):
         truth = int(answers.truth[place])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -88,7 +88,7 @@ def import_figures() -> ModuleType:
 
 
 def curves_uri(
-    epochs: Sequence[int], lines: dict[str, Sequence[float]], drops: Sequence[int], unit: str, factor: float = 1.0
+    epochs: Sequence[int], lines: Mapping[str, Sequence[float]], drops: Sequence[int], unit: str, factor: float = 1.0
 ) -> str:
     """Return curves over the epochs as the URI of an SVG, times `factor`; dotted lines follow the epochs `drops`."""
     matplotlib = import_figures()

@@ -192,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
         while len(body) < size:
             if time.monotonic() > until:
                 raise Refused(HTTPStatus.REQUEST_TIMEOUT, f"the upload took over {SECONDS:.0f} seconds")
-            block = self.rfile.read1(min(BLOCK, size - len(body)))  # type: ignore[attr-defined]
+            block = self.rfile.read1(min(BLOCK, size - len(body)))
             if not block:
                 raise Refused(HTTPStatus.BAD_REQUEST, "the upload was cut off")
             body += block
@@ -207,7 +207,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(DRAIN_SECONDS)
-            while left > 0 and time.monotonic() < until and (block := self.rfile.read1(BLOCK)):  # type: ignore[attr-defined]
+            while left > 0 and time.monotonic() < until and (block := self.rfile.read1(BLOCK)):
                 left -= len(block)
 
     def _send_json(self, values: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
