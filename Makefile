@@ -1,7 +1,7 @@
 # What a newcomer runs; `make help` lists it. PYTHON, EXTRAS, PICTURES, HELD_OUT and TRAIN can be set on the line.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= train,cpu,rtx,openvino,parquet,plot,dev
+EXTRAS ?= train,cpu,rtx,openvino,parquet,plot,report,dev
 PICTURES ?= 3000
 HELD_OUT ?= 500
 TRAIN ?=
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data train test test-slow test-gpu lint format typed ops benchmark clean
+.PHONY: help setup data train test test-slow test-gpu test-browser lint format typed ops benchmark clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ test-slow: $(INSTALLED)  ## run the tests that take minutes
 
 test-gpu: $(INSTALLED)  ## run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu
+
+test-browser: $(INSTALLED)  ## open the pages in Chromium, which is installed if it is missing
+	.ci/chromium
+	$(BIN)/python -m pytest -m browser
 
 lint: $(INSTALLED) typed  ## ruff, strict mypy and the import rules
 	$(BIN)/ruff check .

@@ -47,6 +47,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "reproduce",
         "Make one of the paper's figures or tables.",
     ),
+    "report": ("alexnet.reproduce.report.commands", "report", "Write one page of HTML about a run."),
+    "gallery": (
+        "alexnet.runtime.gallery.commands",
+        "gallery",
+        "Open a local page that classifies the pictures dropped on it.",
+    ),
     "benchmark": (
         "alexnet.runtime.benchmark.commands",
         "benchmark",

@@ -42,8 +42,13 @@ def evaluate(source: Path, data: Path, *, best: bool, batch: int, count: Count) 
     return [_evaluate_model(source, data, batch, count)]
 
 
-def _validation_part(data: Path, labels: tuple[str, ...], recipe: DataRecipe, source: Path) -> Part:
-    """Return the validation part as the recipe resizes it; InputError names the first class that differs."""
+def validation_part(
+    data: Path, labels: tuple[str, ...], recipe: DataRecipe, source: Path, count: Count = lambda done, total: None
+) -> Part:
+    """Return the validation part as the recipe resizes it; InputError names the first class that differs.
+
+    `count` is told as the pictures of a folder are read.
+    """
     found = data_classes(data)
     if found != labels:
         differing = next(iter(sorted(set(found) ^ set(labels))), "their order")
@@ -51,7 +56,7 @@ def _validation_part(data: Path, labels: tuple[str, ...], recipe: DataRecipe, so
             f"{data} has {len(found)} classes, {source} knows {len(labels)}, and they differ ({differing}); "
             "evaluate on data with the classes it was trained on"
         )
-    opened = open_data(data, recipe, lambda part: lambda done, total: None, ("val",))
+    opened = open_data(data, recipe, lambda part: count, ("val",))
     return opened.parts["val"]
 
 
@@ -68,7 +73,7 @@ def _evaluate_run(run: Run, data: Path, best: bool, batch: int, count: Count) ->
     load_weights(network, load_checkpoint(run, best), run)
     network.eval()
     mean, divisor = Statistics.load(run.statistics_path).mean, recipe.data.divisor
-    part = _validation_part(data, run.labels(), recipe.data, run.path)
+    part = validation_part(data, run.labels(), recipe.data, run.path)
     number = len(part.labels)
     evaluations = []
     for views, batches in (
@@ -95,7 +100,7 @@ def _evaluate_model(path: Path, data: Path, batch: int, count: Count) -> Evaluat
 
     backend = open_backend(path)
     metadata = backend.metadata
-    part = _validation_part(data, metadata.labels, metadata.preprocessing.recipe(), path)
+    part = validation_part(data, metadata.labels, metadata.preprocessing.recipe(), path)
     number, size = len(part.labels), min(batch, backend.largest_batch or batch)
     wrong1 = wrong5 = 0
     for first in range(0, number, size):

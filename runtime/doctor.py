@@ -32,7 +32,8 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "ilsvrc": (("scipy",), "reading the class list of ILSVRC's devkit (meta.mat)"),
     "openvino": (("openvino",), "another runtime for the ONNX model on a CPU"),
     "parquet": (("pyarrow",), "features as Parquet"),
-    "plot": (("matplotlib",), "the plot of alexnet benchmark"),
+    "plot": (("matplotlib",), "the plot of alexnet benchmark, and alexnet reproduce"),
+    "report": (("jinja2", "matplotlib"), "the page of alexnet report"),
 }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Two workers share two cores: more threads in each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from alexnet import ops
 from alexnet.cli import alexnet
+from tests.chromium import NAMES, browser, executable
 
 
 @pytest.fixture
@@ -44,6 +46,15 @@ def library(built_library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The built library in the place of the package's own."""
     monkeypatch.setattr(ops, "LIBRARY", built_library)
     return built_library
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium; without one the test fails, since only `make test-browser` asks for it."""
+    if executable() is None:
+        pytest.fail(f"no browser is installed ({', '.join(NAMES)}); install one with: make test-browser", pytrace=False)
+    with browser() as opened:
+        yield opened
 
 
 @pytest.fixture

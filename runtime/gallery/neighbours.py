@@ -1,0 +1,62 @@
+"""The pictures whose last hidden layer is nearest to another's (section 6.1, Figure 4 right), held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from alexnet.errors import InputError
+from alexnet.runtime.backends import Backend, Floats
+from alexnet.runtime.classify import classify
+
+# The most pictures held: 4,096 features of each take 16 KB.
+MOST = 20_000
+Count = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Pictures with their features float32 [N, F], the mean over the crops, and their best class."""
+
+    paths: tuple[Path, ...]
+    labels: tuple[str, ...]
+    features: Floats
+
+    def nearest(self, features: Floats, number: int) -> list[tuple[int, float]]:
+        """Return the places of the pictures nearest to features [F], nearest first, with their Euclidean distances."""
+        if not self.paths:
+            return []
+        # In float64, block by block: squares of large features cancel in float32, and differences of all take memory.
+        blocks = [self.features[first : first + 1024] for first in range(0, len(self.paths), 1024)]
+        wanted = features.astype(np.float64)
+        distances = np.sqrt(np.concatenate([np.square(block - wanted).sum(axis=1) for block in blocks]))
+        order = np.argsort(distances, kind="stable")[:number]
+        return [(int(place), float(distances[place])) for place in order]
+
+
+def index_pictures(backend: Backend, paths: Iterable[Path], say: Callable[[str], None], count: Count) -> Neighbours:
+    """Return the pictures in `paths` with their features; one that cannot be decoded is reported and left out.
+
+    At most MOST pictures are taken, and the rest is reported. Raises InputError when there are none.
+    """
+    source = iter(paths)
+    found: list[tuple[Path, str]] = []
+    features = []
+    for done, result in enumerate(classify(backend, islice(source, MOST), top=1, features="mean", say=say), start=1):
+        count(done, None)
+        if result.error is not None:
+            say(f"skipped: {result.error}")
+            continue
+        assert result.features is not None
+        found.append((result.path, result.answers[0].label))
+        features.append(result.features)
+    if next(source, None) is not None:
+        say(f"only the first {MOST:,} pictures are taken as neighbours; the others are left out")
+    if not found:
+        raise InputError("none of the pictures could be decoded; give others, or none to do without neighbours")
+    names, labels = zip(*found, strict=True)
+    return Neighbours(names, labels, np.stack(features))
