@@ -75,7 +75,6 @@ class Quantised:
 
     proto: onnx.ModelProto
     accuracy: Accuracy
-    first: Accuracy
     kept: tuple[str, ...]
     thresholds: dict[str, float]
     costs: tuple[LayerCost, ...]
@@ -128,7 +127,7 @@ def quantise_model(
     trial = _Trial(model, parts, nodes, chosen, options, progress)
     costs: list[LayerCost] = trial.costs() if options.rank else []
     proto, found = trial.measured(kept)
-    first, all_kept, all_quantised = found, kept, proto
+    all_kept, all_quantised = kept, proto
     while found.top1.drop > options.max_drop:
         costs = costs or (trial.costs() if options.auto else [])
         dearest = next((cost.layer for cost in costs if cost.layer not in kept), None) if options.auto else None
@@ -142,7 +141,7 @@ def quantise_model(
     warnings = (*chosen.warnings, *_doubts(found, options))
     for warning in warnings[len(chosen.warnings) :]:
         say(f"warning: {warning}")
-    return Quantised(proto, found, first, order, trial.thresholds, tuple(costs), seconds, chosen, warnings)
+    return Quantised(proto, found, order, trial.thresholds, tuple(costs), seconds, chosen, warnings)
 
 
 class _Trial:

@@ -77,7 +77,7 @@ def test_several_runs_become_one_graph_that_averages_them(runs: list[Path], run_
         (
             ["{2}", "--stem", "shared"],
             5,
-            "starts at pixel 3, no multiple of conv1's stride 4; export with --stem plain",
+            "starts at pixel 7, no multiple of conv1's stride 4; export with --stem plain",
         ),
         (["{0}", "--stem", "shared", "--crops", "one"], 5, "export with --stem plain or --crops ten"),
         (["{0}", "--opset", "99"], 5, "opset 99 is not offered for fp32, expected 18 to 23"),

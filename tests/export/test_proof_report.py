@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ def test_the_report_says_what_was_compared_and_how_far_it_is(
     for row in (
         f"| checkpoint, SHA-256 | {tiny_source.checkpoint_sha256} |",
         "| crops | 10 of 64 pixels |",
-        "| crops | 164.7 | 0.00e+00 | 0.00e+00 | 1e-06 |",
     ):
         assert row in text
+    assert re.search(r"^\| crops \| 1\d\d\.\d \| 0\.00e\+00 \| 0\.00e\+00 \| 1e-06 \|$", text, re.MULTILINE)
     batches = [line for line in text.splitlines() if "100.0%" in line]
     assert [line.split(" | ")[0] for line in batches] == ["| 1", "| 2", "| 7", "| 9"]
     assert f"{exported.proof.comparison.largest:.2e}" in batches[-1] + batches[-2]
