@@ -30,7 +30,8 @@ STYLE = {
     "xtick.color": SOFT,
     "ytick.color": SOFT,
     "text.color": INK,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 1.0,
 }
 
 
