@@ -28,6 +28,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Turn weights of Caffe or torchvision into a run.",
     ),
     "export": ("alexnet.export.commands", "export", "Turn a run into an ONNX model, with proof of parity."),
+    "calibrate": (
+        "alexnet.calibration.commands",
+        "calibrate",
+        "Turn an ONNX model into INT8 or FP8, its accuracy measured.",
+    ),
     "build": (
         "alexnet.reproduce.build_commands",
         "build",
@@ -37,6 +42,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("alexnet.reproduce.commands", "check", "Repeat a model's proof of parity, or compare any two."),
     "inspect": ("alexnet.runtime.inspect_commands", "inspect", "Say what a plan, a model or a run is."),
     "evaluate": ("alexnet.reproduce.commands", "evaluate", "Measure top-1 and top-5 error of a run or a model."),
+    "reproduce": (
+        "alexnet.reproduce.experiment_commands",
+        "reproduce",
+        "Make one of the paper's figures or tables.",
+    ),
     "report": ("alexnet.reproduce.report.commands", "report", "Write one page of HTML about a run."),
     "gallery": (
         "alexnet.runtime.gallery.commands",

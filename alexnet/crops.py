@@ -37,9 +37,9 @@ def ten_crops(pictures: npt.NDArray[np.generic], crop: int) -> npt.NDArray[np.ge
 def centre_index(crops: int, stem: str) -> int:
     """Return the place of the centre crop among the views that an exported graph makes of one picture.
 
-    The plain graph keeps the order of `ten_crops`; the shared stem takes each crop from the picture and its mirror
+    The plain graph keeps the order of `ten_crops`; a shared stem takes each crop from the picture and its mirror
     in turn; a graph of one crop has no other.
     """
     if crops == 1:
         return 0
-    return 8 if stem == "shared" else 4
+    return 8 if stem in ("shared", "deep") else 4

@@ -89,6 +89,12 @@ class TrainingError(AlexNetError):
     exit_code = 12
 
 
+class AccuracyError(AlexNetError):
+    """A quantised model classifies worse than its float32 model by more than is allowed."""
+
+    exit_code = 13
+
+
 class Interrupted(AlexNetError):
     """Stopped by SIGINT or SIGTERM with everything saved; the message says how to go on."""
 
@@ -117,6 +123,7 @@ EXIT_CODES: dict[int, str] = {
             BuildError,
             SidecarError,
             TrainingError,
+            AccuracyError,
             UnexpectedError,
             Interrupted,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import onnx
 from onnx import TensorProto
 
@@ -16,21 +18,25 @@ NAMES: dict[int, str] = {
     TensorProto.FLOAT8E4M3FN: "fp8",
 }
 
+# Where a layer of a shared stem is computed: stem/whole/, stem/bottom/right/.
+_PART_OF_STEM = re.compile(r"^(net\d+/)?stem/(?:\w+/)+")
+
 
 def layer_precision(model: onnx.ModelProto) -> dict[str, str]:
     """Return the precision of each layer and step by its name, in the order of computation.
 
     A convolution or matrix whose weights come out of DequantizeLinear computes in the quantised type; any other node
-    in that of its output.
+    in that of its output. A layer that crops share is computed in parts, all of one precision, and stands once.
     """
     types = {entry.name: entry.type.tensor_type.elem_type for entry in (*model.graph.value_info, *model.graph.output)}
     types |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     makers = {output: node for node in model.graph.node for output in node.output}
     found = {}
     for node in model.graph.node:
-        if is_layer(node.name):
+        name = _PART_OF_STEM.sub(r"\1", node.name)
+        if is_layer(name) and name not in found:
             kind = _quantised(node, makers, types) or types.get(node.output[0]) or _of_weights(node, types)
-            found[node.name] = NAMES.get(kind, "unknown") if kind else "unknown"
+            found[name] = NAMES.get(kind, "unknown") if kind else "unknown"
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class ModelMetadata:
     whether the crops share conv1, and `precision` the type of the arithmetic; `parity` the figures of the proof,
     empty before it has run. `batch` is the number of pictures where it is fixed, None where it is dynamic;
     `members` the checkpoints' digests of an ensemble, whose own digest is that of theirs, empty for one network.
+    `calibration` says how a quantised model was made (`alexnet.calibration`), empty for any other.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ModelMetadata:
     parity: dict[str, Any]
     batch: int | None = None
     members: tuple[str, ...] = ()
+    calibration: dict[str, Any] = field(default_factory=dict)
 
     def fed(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """Return pictures uint8 [N, S, S, 3] as the model's `input` takes them: as they are, or as float planes."""
@@ -63,7 +65,7 @@ class ModelMetadata:
 
     def to_values(self) -> dict[str, Any]:
         """Return the fields as plain JSON values, with the format's number."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         values["labels"] = list(self.labels)
         values["members"] = list(self.members)
         values["preprocessing"] = self.preprocessing.to_values()
@@ -119,6 +121,7 @@ class ModelMetadata:
                 parity=dict(values["parity"]),
                 batch=None if values["batch"] is None else int(values["batch"]),
                 members=tuple(str(digest) for digest in values["members"]),
+                calibration=dict(values.get("calibration", {})),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(

@@ -29,8 +29,10 @@ Pixels = npt.NDArray[np.uint8]
 # and bfloat16 differ by 1.5e-3 and 8.1e-3 on a trained quickstart network (500 held-out pictures, 50 photographs), by
 # 3.5e-3 and 3.0e-2 on random full-size ones whose logits reach 60, three times those of a trained network. On that
 # quickstart network LRN's alpha times 5 differs by 0.47 and more, a mirrored mean by 2.2e-2 to 4.4e-2: bfloat16's bound
-# lets the smaller of these pass, which the layers' own tolerance (`alexnet.layers`) then finds.
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 4e-2}
+# lets the smaller of these pass, which the layers' own tolerance (`alexnet.layers`) then finds. INT8 and FP8,
+# calibrated in each of four ways, differ by up to 4.6e-2 and 0.12 there, and INT8 by 0.39 and more where a CPU
+# saturates; their accuracy has a gate of its own (`alexnet.calibration`).
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 4e-2, "int8": 0.25, "fp8": 0.25}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import math
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ for _category in (UserWarning, Image.DecompressionBombWarning):
     warnings.filterwarnings("ignore", category=_category, module=r"PIL\.")
 
 Pixels = npt.NDArray[np.uint8]
+# Decodes the bytes of an opened picture, or leaves that to Pillow.
+Decode = Callable[[bytes, Image.Image], Image.Image | None]
 
 # The resize rules by their names in a recipe.
 RESIZES: dict[Resize, str] = {"shorter": "shorter side, then centre", "warp": "both sides, whatever their ratio"}
@@ -140,9 +142,13 @@ def _opened(data: bytes, name: str) -> Image.Image:
 def _decoded(image: Image.Image) -> Image.Image:
     """Return an opened picture as RGB, turned upright."""
     image.load()
+    return _upright(_rgb(image), image)
+
+
+def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
+    """Return the pixels of an opened picture turned as its EXIF orientation says."""
     turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    upright = _rgb(image)
-    return upright if turn is None else upright.transpose(turn)
+    return pixels if turn is None else pixels.transpose(turn)
 
 
 def _refuse_size(width: int, height: int, name: str) -> None:
@@ -203,12 +209,15 @@ def square(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     return np.asarray(image, dtype=np.uint8)
 
 
-def load_picture(path: Path, preprocessing: Preprocessing, *, scaled: bool = False) -> Pixels:
+def load_picture(
+    path: Path, preprocessing: Preprocessing, *, scaled: bool = False, decode: Decode | None = None
+) -> Pixels:
     """Return the picture in a file as uint8 [S, S, 3]; PictureError when it cannot be read or decoded.
 
     `scaled` decodes a JPEG at a half, a quarter or an eighth of its size where at least SCALED_SIDES times S remain, in
     about half the time; values then differ from those of the whole picture, by SCALED_BOUND of 255 at most in
-    photographs, and by SCALED_MEAN_BOUND in the mean.
+    photographs, and by SCALED_MEAN_BOUND in the mean. `decode` may return the RGB pixels of the file's bytes, whose
+    header Pillow has read and allowed, in Pillow's place, or None.
     Any number of threads may call it; pictures of more than LARGE pixels are decoded one at a time.
     """
     data, name = _read(path), str(path)
@@ -220,7 +229,8 @@ def load_picture(path: Path, preprocessing: Preprocessing, *, scaled: bool = Fal
             rate = preprocessing.side * SCALED_SIDES / min(image.size)
             image.draft(None, (math.ceil(image.width * rate), math.ceil(image.height * rate)))
         with _large_turn if large else contextlib.nullcontext():
-            return square(_decoded(image), preprocessing)
+            pixels = decode(data, image) if decode else None
+            return square(_decoded(image) if pixels is None else _upright(pixels, image), preprocessing)
 
 
 def _read(path: Path) -> bytes:

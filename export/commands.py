@@ -58,7 +58,11 @@ Examples:
 @choice("crops", ("ten", "one"), "The ten crops of section 4.1, or the centre one.")
 @choice("input", ("pixels", "float"), "uint8 [N, S, S, 3], or float planes [N, 3, S, S] of the same values.")
 @choice("precision", ("fp32", "fp16", "bf16"), "Type of the network's arithmetic; input and output keep theirs.")
-@choice("stem", ("plain", "shared"), "shared: conv1 once on the whole picture and its mirror, for all ten crops.")
+@choice(
+    "stem",
+    ("plain", "shared", "deep"),
+    "shared: conv1 once on the whole picture and its mirror, for all ten crops; deep: conv2 too.",
+)
 @click.option("--opset", type=int, help="Version of ONNX's operators  [default: 18; 22 for bf16]")
 @click.option("--batch", type=Batch(), default="dynamic", show_default=True, help="dynamic, or a number of pictures.")
 @click.option("--external-data", "external", is_flag=True, help="Keep the weights in a file of their own.")

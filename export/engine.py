@@ -119,7 +119,7 @@ def _check_precision(file: ModelFile, asked: str | None) -> None:
     if asked in (None, found):
         return
     if asked in ("int8", "fp8"):
-        change = "no command makes quantised models yet: leave --precision out, or export with --precision fp16"
+        change = f"make that model with: alexnet calibrate {file.path} --data DATA --format {asked}"
     else:
         change = f"make that model with: alexnet export --onnx --precision {asked}"
     raise BuildError(

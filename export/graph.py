@@ -19,7 +19,7 @@ from alexnet.export.builder import GraphBuilder
 from alexnet.export.layers import GraphSource, linear_part, step_node
 from alexnet.export.onnx_files import infer_shapes
 from alexnet.export.options import ExportOptions
-from alexnet.export.stem import shared_stem, stem_refusal
+from alexnet.export.stem import shared_stem
 from alexnet.export.ten_crops import (
     average_of_networks,
     crops_from_planes,
@@ -28,6 +28,7 @@ from alexnet.export.ten_crops import (
     subtract_mean,
 )
 from alexnet.metadata import INPUT, OUTPUT
+from alexnet.stem import SHARED_LAYERS, stem_refusal
 
 # The IR version of ONNX 1.16, which every runtime of the last years reads; none of its successors is needed.
 IR_VERSION = 10
@@ -65,11 +66,11 @@ def check_together(sources: Sequence[GraphSource], options: ExportOptions) -> No
                 f"an ensemble's networks must agree: the first takes pictures of {ends[0][0]} pixels and names "
                 f"{ends[0][1]} classes, another {side} and {classes}; export those that agree"
             )
-    if options.stem == "shared":
+    if options.stem != "plain":
         if options.crops == "one":
             raise ModelError("one crop has no other to share its stem with; export with --stem plain or --crops ten")
         for source in sources:
-            if refusal := stem_refusal(source):
+            if refusal := stem_refusal(source.architecture, source.side, options.stem):
                 raise ModelError(f"the crops cannot share a stem: {refusal}; export with --stem plain")
 
 
@@ -77,18 +78,20 @@ def network_logits(graph: GraphBuilder, planes: str, source: GraphSource, option
     """Append a network over planes [N, 3, S, S] less the mean; return its logits' name, [M, classes] of M crops."""
     architecture = source.architecture
     kept, flat, done = 1.0 / source.divisor, False, 0
-    if options.stem == "shared":
-        x, done = shared_stem(graph, planes, source, options.lrn)
+    shared = SHARED_LAYERS[options.stem]
+    if shared:
+        x, done = shared_stem(graph, planes, source, options.lrn, options.stem)
     else:
         x = crops_from_planes(graph, planes, source.side, architecture.crop, options.crops)
     for number, row in enumerate(architecture.rows(), start=1):
         if isinstance(row.layer, Full) and not flat:
             x, flat = graph.node("Flatten", [x], "flatten", axis=1), True
-        first = options.stem == "shared" and number == 1
-        if not first:
+        if number < shared:
+            continue
+        if number > shared:
             x = linear_part(graph, x, row, source.weights, kept)
         kept = 1.0
-        for name, step in named_steps(number, row.layer)[done if first else 0 :]:
+        for name, step in named_steps(number, row.layer)[done if number == shared else 0 :]:
             if isinstance(step, Dropout):
                 kept *= 1.0 - step.rate
             x = step_node(graph, x, name, step, row, architecture.columns, options.lrn)

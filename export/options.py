@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from alexnet.errors import ModelError
+from alexnet.stem import Stem
 
 Lowering = Literal["conv", "native", "function", "plugin"]
 Crops = Literal["ten", "one"]
 Input = Literal["pixels", "float"]
 Precision = Literal["fp32", "fp16", "bf16"]
-Stem = Literal["shared", "plain"]
 
 # The least opset offered, by precision: Conv and the poolings take bfloat16 from 22 on.
 LEAST_OPSET: dict[Precision, int] = {"fp32": 18, "fp16": 18, "bf16": 22}
@@ -24,7 +24,8 @@ class ExportOptions:
 
     `lrn` is the lowering of response normalisation (docs/lrn.md); `crops` ten (section 4.1) or the centre one;
     `input` uint8 pixels [N, S, S, 3] or float planes [N, 3, S, S] of the same values 0..255; `precision` the type of
-    the network's arithmetic; `stem` whether the crops share conv1 over the whole picture; `opset` the version of
+    the network's arithmetic; `stem` how many layers the crops share over the whole picture (conv1, or with `deep`
+    conv2 too); `opset` the version of
     ONNX's operators, None for the least that the precision takes; `batch` the number of pictures when it is fixed,
     None when it is dynamic; `external` whether the weights stand in a second file, as those of a model over 2 GB do
     in any case.

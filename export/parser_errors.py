@@ -10,9 +10,9 @@ from alexnet.tensorrt_api import Log, OnnxParser, ParserError
 PARSER_CHANGES = (
     ("Plugin not found", "no importer or plugin is known for it: export with --lrn conv (or native, function)"),
     ("No importer registered", "no importer is known for it: export with --lrn conv (or native, function)"),
-    ("DequantizeLinear", "quantise again with biases left in float (QuantizeBias=False of onnxruntime.quantization)"),
-    ("QuantizeLinear", "quantise again with INT8 or FP8 (E4M3) and scales of float32"),
-    ("zero point", "only symmetric quantisation is taken: quantise again with ActivationSymmetric and WeightSymmetric"),
+    ("DequantizeLinear", "quantise the float32 model with alexnet calibrate: biases stay in float"),
+    ("QuantizeLinear", "quantise the float32 model with alexnet calibrate: INT8 or FP8 (E4M3), scales in float32"),
+    ("zero point", "only symmetric quantisation is taken: quantise the float32 model with alexnet calibrate"),
     ("opset", "export again with the default --opset"),
     ("external", "copy the model with its .data file, or export again without --external-data"),
 )

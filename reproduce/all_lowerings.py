@@ -15,7 +15,7 @@ from alexnet.errors import AlexNetError, BuildError, InputError, Interrupted, mi
 from alexnet.export.build_options import BuildOptions
 from alexnet.export.engine import engine_from_onnx
 from alexnet.export.onnx_files import publish, staging
-from alexnet.export.options import ExportOptions, Lowering, Precision, Stem
+from alexnet.export.options import ExportOptions, Lowering, Precision
 from alexnet.export.tensorrt_module import Target
 from alexnet.gpu import find_gpus
 from alexnet.parity import ParityPack, parity_pack_beside
@@ -23,6 +23,7 @@ from alexnet.run import Run
 from alexnet.runtime.backends import BackendOptions, open_backend
 from alexnet.runtime.verify import verify_plan
 from alexnet.sidecar import Sidecar, sidecar_beside
+from alexnet.stem import Stem
 
 Say = Callable[[str], None]
 # Batches before the clock starts, and those whose median counts.

@@ -63,8 +63,9 @@ def check(
 ) -> None:
     """Hold A, a model, against the training model's own answers, or B against A: runs, .onnx, .plan.
 
-    A alone is compared with what its parity pack expects; torch is needed for a run only. Ends with exit code 6 when
-    a probability differs by more than the tolerance of the precision, or, with --layers, a layer does.
+    A alone is compared with what its parity pack expects; torch is needed for a run only, and a plan's sidecar keeps
+    the result. Ends with exit code 6 when a probability differs by more than the tolerance of the precision, or, with
+    --layers, a layer does.
     """
     if second is None and first.is_dir():
         raise click.UsageError(
@@ -78,8 +79,11 @@ def check(
 
     if second is None:
         from alexnet.runtime.check import examine_model
+        from alexnet.runtime.verify import record_check
 
-        print_check(examine_model(first, pack, layers=layers), as_json)
+        found = examine_model(first, pack, layers=layers)
+        record_check(found, lambda text: click.echo(text, err=True))
+        print_check(found, as_json)
         return
     from alexnet.reproduce.check import compare_subjects
 

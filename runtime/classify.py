@@ -19,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.errors import ModelError, PictureError
-from alexnet.pictures import load_picture
+from alexnet.pictures import Preprocessing, load_picture
 from alexnet.runtime.backends import Backend, Floats, OutOfMemory
 from alexnet.runtime.ensemble import with_features
 
 Pixels = npt.NDArray[np.uint8]
 Features = Literal["mean", "centre"]
+Load = Callable[[Path, Preprocessing], Pixels]
 # The files of a batch in their order, each with the reason when it is no picture.
 Files = list[tuple[Path, str | None]]
 
@@ -62,13 +63,13 @@ def classify(
     batch: int = DEFAULT_BATCH,
     workers: int = 2,
     features: Features | None = None,
-    scaled: bool = False,
+    load: Load = load_picture,
     say: Callable[[str], None] | None = None,
 ) -> Iterator[Result]:
     """Yield a result for each path, in the order given; a picture that cannot be decoded yields its error.
 
     `batch` pictures are classified at once, fewer where the backend takes fewer or its memory does not hold them, which
-    `say` is told; `workers` threads decode, JPEGs at a fraction of their size where `scaled` (see `load_picture`).
+    `say` is told; `workers` threads decode, by `load`.
     `features` asks for the last hidden layer, the mean of the crops' or that of the centre crop.
     """
     runner = _Runner(backend, min(batch, backend.largest_batch or batch), features, say)
@@ -76,7 +77,7 @@ def classify(
     decoders, running = ThreadPoolExecutor(workers), ThreadPoolExecutor(at_once)
     answered: deque[tuple[Files, Future[_Answers]]] = deque()
     try:
-        for files, pictures in _batches(backend, paths, decoders, runner, scaled):
+        for files, pictures in _batches(backend, paths, decoders, runner, load):
             answered.append((files, running.submit(runner.answers, pictures)))
             del pictures
             if len(answered) > at_once:
@@ -89,7 +90,7 @@ def classify(
 
 
 def _batches(
-    backend: Backend, paths: Iterable[Path], decoders: ThreadPoolExecutor, runner: _Runner, scaled: bool
+    backend: Backend, paths: Iterable[Path], decoders: ThreadPoolExecutor, runner: _Runner, load: Load
 ) -> Iterator[tuple[Files, Pixels]]:
     """Yield files and the pictures [N, S, S, 3] of the good ones, N whole batches but for the last."""
     waiting: deque[tuple[Path, Future[Pixels | PictureError]]] = deque()
@@ -97,7 +98,7 @@ def _batches(
 
     def refill() -> None:
         for path in islice(source, max(0, runner.size - len(waiting))):
-            waiting.append((path, decoders.submit(_load, path, backend, scaled)))
+            waiting.append((path, decoders.submit(_load, path, backend, load)))
 
     refill()
     while waiting:
@@ -120,10 +121,10 @@ def _batches(
         del pictures
 
 
-def _load(path: Path, backend: Backend, scaled: bool) -> Pixels | PictureError:
+def _load(path: Path, backend: Backend, load: Load) -> Pixels | PictureError:
     """Return a file's picture as the model wants it, or the error that says why there is none."""
     try:
-        return load_picture(path, backend.metadata.preprocessing, scaled=scaled)
+        return load(path, backend.metadata.preprocessing)
     except PictureError as error:
         return error
 

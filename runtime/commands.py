@@ -57,6 +57,7 @@ Examples:
     help="Features: the mean over the crops, or the centre crop's.",
 )
 @click.option("--scaled-decoding", "scaled", is_flag=True, help="Decode large JPEGs at a fraction: docs/inference.md.")
+@click.option("--gpu-decoding", is_flag=True, help="Decode JPEGs on the GPU, by nvImageCodec (extra gpu-decoding).")
 @click.option("--strict", is_flag=True, help="End at the first picture that cannot be classified, with exit code 4.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary on standard error.")
 @backend_options

@@ -23,6 +23,12 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
         ("tensorrt-rtx", "cuda-python"),
         "engines for RTX cards, built ahead of time without a GPU",
     ),
+    "rtx-provider": (
+        ("onnxruntime", "onnxruntime-ep-nv-tensorrt-rtx"),
+        "ONNX models on RTX cards by ONNX Runtime's TensorRT-RTX provider",
+    ),
+    "lean": (("tensorrt-lean", "cuda-python"), "version-compatible engines of tensorrt, in a smaller runtime"),
+    "gpu-decoding": (("nvidia-nvimgcodec-cu13",), "JPEGs decoded on the GPU"),
     "ilsvrc": (("scipy",), "reading the class list of ILSVRC's devkit (meta.mat)"),
     "openvino": (("openvino",), "another runtime for the ONNX model on a CPU"),
     "parquet": (("pyarrow",), "features as Parquet"),

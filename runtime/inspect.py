@@ -85,6 +85,7 @@ def _model(path: Path) -> Facts:
         **facts,
         **_of_metadata(metadata),
         "precision": metadata.precision,
+        **_calibrated(metadata),
         "layers": layer_precision(proto),
         "parity": metadata.parity,
         "parity_pack": _pack(path),
@@ -108,6 +109,19 @@ def _of_metadata(metadata: ModelMetadata) -> Facts:
     }
 
 
+def _calibrated(metadata: ModelMetadata) -> Facts:
+    """Return what a quantised model says of its calibration, nothing for another."""
+    if not metadata.calibration:
+        return {}
+    facts: Facts = {"calibration": metadata.calibration}
+    try:
+        top1 = metadata.calibration["accuracy"]["top1"]
+        text = f"{top1['after']:.2%}, in float32 {top1['before']:.2%}, of {top1['pictures']:,} pictures"
+        return {**facts, "kept_in_float": metadata.calibration["kept"] or "no layer", "top1": text}
+    except (KeyError, TypeError, ValueError):
+        return {**facts, "top1": "not said: the metadata of the calibration are incomplete"}
+
+
 def _plan(path: Path) -> Facts:
     """Return what a plan is, from its sidecar, and its layers where it can be loaded."""
     facts: Facts = {"kind": "TensorRT plan", "path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
@@ -126,6 +140,7 @@ def _plan(path: Path) -> Facts:
         "profile": f"{sidecar.profile.smallest} to {sidecar.profile.largest}, best {sidecar.profile.best}",
         **_of_metadata(sidecar.metadata),
         "precision": sidecar.precision,
+        **_calibrated(sidecar.metadata),
         "layers": sidecar.layers,
         "verified": f"{'yes' if sidecar.verified else 'no'}: {sidecar.verified_reason}",
         "parity": sidecar.parity,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import sys
@@ -16,9 +17,10 @@ import click
 
 from alexnet.errors import InputError, Interrupted, PictureError, printable
 from alexnet.files import atomic_write
+from alexnet.pictures import load_picture
 from alexnet.progress import counted
 from alexnet.runtime.backends import Backend, BackendOptions
-from alexnet.runtime.classify import DEFAULT_BATCH, Features, Result, classify
+from alexnet.runtime.classify import DEFAULT_BATCH, Features, Load, Result, classify
 from alexnet.runtime.ensemble import open_engines
 from alexnet.runtime.features import Add, features_file
 from alexnet.runtime.inputs import LIST, picture_paths
@@ -34,7 +36,8 @@ class InferOptions:
     `top` classes of each picture; `batch` pictures at once; `crops` what the engines must average, ten or one;
     `form` of the results; `output` their file, standard output when None; `resume` goes on with that file; `features`
     a file for the last hidden layer, the mean of the crops' or the centre one's (`features_of`); `scaled` decodes large
-    JPEGs at a fraction of their size; `strict` ends at the first picture that cannot be classified.
+    JPEGs at a fraction of their size, `gpu_decoding` JPEGs on the GPU; `strict` ends at the first picture that cannot
+    be classified.
     """
 
     top: int = 5
@@ -46,11 +49,14 @@ class InferOptions:
     features: Path | None = None
     features_of: Features = "mean"
     scaled: bool = False
+    gpu_decoding: bool = False
     strict: bool = False
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse to resume what cannot be (InputError)."""
+        """Refuse to resume what cannot be, and two ways of decoding (InputError)."""
+        if self.scaled and self.gpu_decoding:
+            raise InputError("--scaled-decoding and --gpu-decoding are two ways to decode a JPEG; give one of them")
         if self.resume and (self.output is None or self.form not in ("csv", "jsonl") or self.features):
             raise InputError(
                 "--resume goes on with a file of --csv or --jsonl: give -o FILE with one, and no --features"
@@ -65,6 +71,7 @@ def infer_paths(engines: list[Path], arguments: list[str], options: InferOptions
     """
     paths = picture_paths(arguments, sys.stdin.buffer)
     say = (lambda text: None) if options.quiet else _say
+    load = _loader(options, opened.gpu)
     for engine in engines:
         verify_on_first_use(engine, opened, say)
     backend = open_engines(
@@ -83,18 +90,27 @@ def infer_paths(engines: list[Path], arguments: list[str], options: InferOptions
         ahead = WIDTH_PATHS if options.form == "table" and LIST not in arguments else 0
         paths, widths = _widths(paths, backend, ahead)
         with _written(options) as write, _featured(options, made) as add:
-            run = _Run(options, _form(options, write, made, widths), add, say)
+            run = _Run(options, _form(options, write, made, widths), add, say, load)
             run.classify(backend, paths, opened.threads or os.cpu_count() or 1)
     finally:
         backend.close()
     run.sum_up(made)
 
 
+def _loader(options: InferOptions, gpu: int) -> Load:
+    """Return what loads a picture: Pillow, at full size or scaled, or the GPU's decoder."""
+    if not options.gpu_decoding:
+        return functools.partial(load_picture, scaled=options.scaled)
+    from alexnet.runtime.gpu_decode import GpuDecoder
+
+    return GpuDecoder(gpu, _say).load
+
+
 class _Run:
     """One pass over the pictures: counts what became of them, and reports as it goes."""
 
-    def __init__(self, options: InferOptions, form: Form, add: Add | None, say: Write) -> None:
-        self.options, self.form, self.add, self.say = options, form, add, say
+    def __init__(self, options: InferOptions, form: Form, add: Add | None, say: Write, load: Load) -> None:
+        self.options, self.form, self.add, self.say, self.load = options, form, add, say, load
         self.done = self.bad = 0
         self.began = time.perf_counter()
 
@@ -110,7 +126,7 @@ class _Run:
             batch=options.batch,
             workers=workers,
             features=options.features_of if options.features else None,
-            scaled=options.scaled,
+            load=self.load,
             say=self.say,
         )
         try:

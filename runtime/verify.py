@@ -27,9 +27,39 @@ def verify_plan(plan: Path, pack: Path, model: Path, options: BackendOptions | N
                 f"the plan is refused: built of {model}, it {_difference(check)}; see whether the model itself holds "
                 f"with: alexnet check {model}"
             ) from fault
-        return Verification(True, f"{_difference(check)}, on {check.backend.device}", check.comparison.to_values())
+        return _verification(check)
     finally:
         check.backend.close()
+
+
+def record_check(check: Check, say: Callable[[str], None]) -> None:
+    """Write what `alexnet check` found of a plan into its sidecar, whether it is the trained model or not.
+
+    A plan that failed is run through its pack again, and refused, at its next use. Models in another form and plans
+    without a sidecar are left alone; `say` is told when the sidecar cannot be written.
+    """
+    if _is_plan(check.path):
+        _keep(Sidecar.load(check.path), _verification(check), check.path, say)
+
+
+def _is_plan(path: Path) -> bool:
+    """Return whether a file is a plan with a sidecar."""
+    return path.suffix.lower() in (".plan", ".engine") and sidecar_beside(path).is_file()
+
+
+def _verification(check: Check) -> Verification:
+    """Return what a check says of the plan it was made of."""
+    reason = f"{_difference(check)}, on {check.backend.device}"
+    return Verification(check.comparison.largest <= check.tolerance, reason, check.comparison.to_values())
+
+
+def _keep(sidecar: Sidecar, verification: Verification, path: Path, say: Callable[[str], None]) -> None:
+    """Save a sidecar with what became of the parity pack; a warning where that cannot be."""
+    try:
+        sidecar.proven(verification).save(sidecar_beside(path))
+    except (AlexNetError, OSError) as error:
+        reason = error.message if isinstance(error, InputError) else error
+        say(f"warning: the result is not kept, so the next use verifies again: {reason}")
 
 
 def _difference(check: Check) -> str:
@@ -47,7 +77,7 @@ def verify_on_first_use(path: Path, options: BackendOptions, say: Callable[[str]
     A model in another form, a plan without a sidecar and one that is verified are left alone; `say` is told where
     there is no pack, or the sidecar cannot be written. Raises ParityError when the plan is not the trained model.
     """
-    if path.suffix.lower() not in (".plan", ".engine") or not sidecar_beside(path).is_file():
+    if not _is_plan(path):
         return
     sidecar = Sidecar.load(path)
     if sidecar.verified:
@@ -64,8 +94,4 @@ def verify_on_first_use(path: Path, options: BackendOptions, say: Callable[[str]
         return
     verification = verify_plan(path, packs[0], model, options)
     say(f"{path}: verified on first use: {verification.reason}")
-    try:
-        sidecar.proven(verification).save(sidecar_beside(path))
-    except (AlexNetError, OSError) as error:
-        reason = error.message if isinstance(error, InputError) else error
-        say(f"warning: the result is not kept, so the next use verifies again: {reason}")
+    _keep(sidecar, verification, path, say)

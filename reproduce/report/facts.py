@@ -16,11 +16,11 @@ from alexnet import __version__
 from alexnet.errors import InputError
 from alexnet.export.source import Source
 from alexnet.files import read_json, sha256_of
+from alexnet.prepared import INDEX, PLAN, is_prepared
 from alexnet.recipe import Recipe
 from alexnet.recipe_file import recipe_to_values
 from alexnet.run import Run
 from alexnet.train.data.opened import data_classes
-from alexnet.train.data.shards import INDEX, PLAN, is_prepared
 
 PACKAGES = ("numpy", "pillow", "matplotlib", "jinja2")
 

@@ -9,7 +9,17 @@ from pathlib import Path
 
 from alexnet.errors import DeviceError, InputError, MissingPackageError, ModelError, SidecarError, missing_package
 from alexnet.runtime.backends.interface import Backend, BackendOptions
-from alexnet.runtime.backends.table import BACKENDS, CPU, GPU, NAMES, BackendInfo, find_backend, missing
+from alexnet.runtime.backends.table import (
+    BACKENDS,
+    CPU,
+    GPU,
+    LEAN,
+    NAMES,
+    BackendInfo,
+    find_backend,
+    importable,
+    missing,
+)
 from alexnet.sidecar import Sidecar, sidecar_beside
 
 DEFAULT = BackendOptions()
@@ -87,10 +97,15 @@ def _of_plan(path: Path, options: BackendOptions, readers: list[BackendInfo]) ->
     """Return the backend whose module built a plan, as its sidecar says."""
     if _is_bare(path, options):
         return Choice(next((info for info in readers if not missing(info)), readers[0]), _bare(options))
-    module = Sidecar.load(path).module
-    modules = {info.modules[0][0]: info for info in readers}
+    sidecar = Sidecar.load(path)
+    module = sidecar.module
+    modules = {info.modules[0][0]: info for info in readers if info.name != LEAN}
     if module not in modules:
         raise SidecarError(f"the sidecar names the module {module!r}, expected one of {', '.join(modules)}")
+    lean = find_backend(LEAN)
+    compatible = module == "tensorrt" and sidecar.options.get("version_compatible")
+    if compatible and not importable(module) and importable(lean.modules[0][0]):
+        return Choice(lean, "version-compatible, and tensorrt itself is not installed")
     return Choice(modules[module], f"built by {module}")
 
 

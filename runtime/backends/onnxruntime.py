@@ -26,7 +26,13 @@ from alexnet.runtime.backends.skeleton import with_places
 # ONNX Runtime's own option: where the files are that external data name.
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-NAMES = {CPU: "onnxruntime-cpu", CUDA: "onnxruntime-cuda", TENSORRT: "onnxruntime-tensorrt"}
+RTX = "NvTensorRTRTXExecutionProvider"
+NAMES = {
+    CPU: "onnxruntime-cpu",
+    CUDA: "onnxruntime-cuda",
+    TENSORRT: "onnxruntime-tensorrt",
+    RTX: "onnxruntime-tensorrt-rtx",
+}
 
 
 class OnnxRuntime(OnnxBackend):
@@ -124,48 +130,50 @@ def _open(path: Path, options: BackendOptions, providers: list[tuple[str, dict[s
     when ONNX Runtime gives another provider than the one asked for, or the CPU for some of the nodes, unless
     `options.allow_cpu` says that this is well.
     """
-    file, asked = read_onnx(path, options.features), providers[0][0]
+    file = read_onnx(path, options.features)
+    check_precision(file, options)
+    session = _session(file, options, providers)
+    return OnnxRuntime(session, file, check_provider(session, providers[0][0], file, options), options)
+
+
+def check_precision(file: OnnxFile, options: BackendOptions) -> None:
+    """Raise ModelError when another precision than the model's own is asked for."""
     if options.precision not in (None, file.metadata.precision):
         raise ModelError(
-            f"{path} computes in {file.metadata.precision} and ONNX Runtime does what the model says, not "
+            f"{file.path} computes in {file.metadata.precision} and ONNX Runtime does what the model says, not "
             f"{options.precision}; export it with --precision {options.precision}, or give --backend openvino-cpu"
         )
-    session = _session(file, options, providers)
+
+
+def check_provider(session: ort.InferenceSession, asked: str, file: OnnxFile, options: BackendOptions) -> str:
+    """Return the provider that runs a session: the one asked for, or the CPU where `options.allow_cpu` accepts it.
+
+    DeviceError when another provider was given, or the CPU for some of the nodes.
+    """
     given = session.get_providers()
     if given[0] != asked:
         if not (options.allow_cpu and given[0] == CPU):
             raise DeviceError(
-                f"ONNX Runtime runs {path} on {', '.join(given)}, expected {asked}; see alexnet doctor, "
+                f"ONNX Runtime runs {file.path} on {', '.join(given)}, expected {asked}; see alexnet doctor, "
                 "or accept the CPU with --allow-cpu"
             )
-        asked = CPU
-    elif asked != CPU and not options.allow_cpu and (on_cpu := _assigned(session)[CPU]):
-        raise DeviceError(f"ONNX Runtime runs {on_cpu} nodes of {path} on the CPU; accept that with --allow-cpu")
-    return OnnxRuntime(session, file, asked, options)
+        return CPU
+    if asked != CPU and not options.allow_cpu and (on_cpu := _assigned(session)[CPU]):
+        raise DeviceError(f"ONNX Runtime runs {on_cpu} nodes of {file.path} on the CPU; accept that with --allow-cpu")
+    return asked
 
 
 def _session(
     file: OnnxFile, options: BackendOptions, providers: list[tuple[str, dict[str, str]]]
 ) -> ort.InferenceSession:
     """Return a session of the file; ModelError when ONNX Runtime refuses it, DeviceError when it is a GPU's fault."""
-    settings = ort.SessionOptions()
-    settings.log_severity_level = 4
-    settings.intra_op_num_threads = options.threads or 0
-    # A plan of one block for all activations is made at the second run, beside the memory of the first: 70 MB more for
-    # four pictures of the full-size net, and no faster.
-    settings.enable_mem_pattern = False
-    # Threads that spin while they wait for work take the cores from those that decode.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     on_gpu = providers[0][0] != CPU
-    if on_gpu and not options.allow_cpu:
-        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    elif on_gpu:
+    settings = session_options(file, options, on_gpu)
+    if on_gpu and options.allow_cpu:
         providers = [*providers, (CPU, {})]
     if on_gpu and hasattr(ort, "preload_dlls"):
         # CUDA and cuDNN from their Python packages, where these are installed.
         ort.preload_dlls()
-    register(settings, file.model)
     try:
         return ort.InferenceSession(_source(file, on_gpu, settings), settings, providers=providers)
     except Exception as error:
@@ -178,6 +186,23 @@ def _session(
         raise ModelError(
             f"ONNX Runtime {ort.__version__} refuses {file.path}: {error}; export the model again"
         ) from None
+
+
+def session_options(file: OnnxFile, options: BackendOptions, on_gpu: bool) -> ort.SessionOptions:
+    """Return what every session is given; on a GPU no node may run on the CPU unless `options.allow_cpu` says so."""
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4
+    settings.intra_op_num_threads = options.threads or 0
+    # A plan of one block for all activations is made at the second run, beside the memory of the first: 70 MB more for
+    # four pictures of the full-size net, and no faster.
+    settings.enable_mem_pattern = False
+    # Threads that spin while they wait for work take the cores from those that decode.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if on_gpu and not options.allow_cpu:
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    register(settings, file.model)
+    return settings
 
 
 def _source(file: OnnxFile, on_gpu: bool, settings: ort.SessionOptions) -> bytes | str:

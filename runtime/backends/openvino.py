@@ -16,6 +16,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from alexnet.errors import DeviceError, ModelError
+from alexnet.files import sha256_of
 from alexnet.metadata import OUTPUT
 from alexnet.ops import inlined
 from alexnet.runtime.backends.interface import Backend, BackendOptions, Floats
@@ -23,6 +24,8 @@ from alexnet.runtime.backends.onnx_file import OnnxBackend, OnnxFile, read_onnx
 
 # Precision -> OpenVINO's name for it.
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+# What a model is in when its Q/DQ say so, and only then.
+QUANTISED = ("int8", "fp8")
 
 
 class OpenVino(OnnxBackend):
@@ -79,12 +82,17 @@ def open_model(path: Path, options: BackendOptions) -> Backend:
     if options.threads:
         settings["INFERENCE_NUM_THREADS"] = str(options.threads)
     if options.cache:
-        settings["CACHE_DIR"] = str(options.cache / f"openvino-{ov.__version__}")
+        # OpenVINO knows a file by its name, time and size alone; a folder by the digest keeps another model's out.
+        settings["CACHE_DIR"] = str(options.cache / f"openvino-{ov.__version__}" / sha256_of(path)[:16])
     try:
         source = _inlined(file)
-        model = core.read_model(BytesIO(source) if isinstance(source, bytes) else source)
-        del source
-        compiled = core.compile_model(model, "CPU", settings)
+        if isinstance(source, str) and options.cache:
+            # A file that was compiled before is then not even parsed.
+            compiled = core.compile_model(source, "CPU", settings)
+        else:
+            model = core.read_model(BytesIO(source) if isinstance(source, bytes) else source)
+            del source
+            compiled = core.compile_model(model, "CPU", settings)
     except Exception as error:
         # OpenVINO raises RuntimeError and classes of its own for whatever it cannot convert.
         reason = " ".join(str(error).split())
@@ -94,7 +102,9 @@ def open_model(path: Path, options: BackendOptions) -> Backend:
     given = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if given != PRECISIONS[wanted]:
         raise _lacks(core, wanted)
-    return OpenVino(compiled, file, wanted)
+    # Explicit Q/DQ is computed in its own type whatever the hint, which is for what stands between.
+    quantised = file.metadata.precision in QUANTISED and wanted == "fp32"
+    return OpenVino(compiled, file, file.metadata.precision if quantised else wanted)
 
 
 def _inlined(file: OnnxFile) -> bytes | str:

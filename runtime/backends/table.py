@@ -14,8 +14,9 @@ class BackendInfo:
 
     `suffixes` are those of the files it reads; `device` what it runs on; `precisions` the types of arithmetic it has,
     the model's being used unless another is asked for; `modules` are the Python modules it imports, with the package
-    that brings each, and `extra` brings them all; `provider` is ONNX Runtime's execution provider; `opener` is
-    `module:function` of (path, options) -> Backend, imported only when it is used.
+    that brings each, and `extra` brings them all; `opener` is `module:function` of (path, options) -> Backend, imported
+    only when it is used; `checked` says how far it has been tried; `provider` is ONNX Runtime's execution provider,
+    where the package itself must have it.
     """
 
     name: str
@@ -25,6 +26,7 @@ class BackendInfo:
     modules: tuple[tuple[str, str], ...]
     extra: str
     opener: str
+    checked: str
     provider: str | None = None
 
     @property
@@ -39,6 +41,8 @@ class BackendInfo:
 
 
 GPU, CPU = "NVIDIA GPU", "CPU"
+# The runtime that builds nothing: it never stands in a sidecar.
+LEAN = "tensorrt-lean"
 _HERE = "alexnet.runtime.backends"
 _ONNXRUNTIME_GPU = (("onnxruntime", "onnxruntime-gpu"),)
 
@@ -53,26 +57,29 @@ BACKENDS = (
         _ONNXRUNTIME_GPU,
         "gpu",
         f"{_HERE}.onnxruntime:open_cuda",
+        "what it is asked and gives, by a stand-in; not run",
         "CUDAExecutionProvider",
     ),
     BackendInfo(
         "onnxruntime-cpu",
         (".onnx",),
         CPU,
-        ("fp32", "fp16", "bf16"),
+        ("fp32", "fp16", "bf16", "int8", "fp8"),
         (("onnxruntime", "onnxruntime"),),
         "cpu",
         f"{_HERE}.onnxruntime:open_cpu",
+        "run, by every test",
         "CPUExecutionProvider",
     ),
     BackendInfo(
         "openvino-cpu",
         (".onnx",),
         CPU,
-        ("fp32", "fp16", "bf16"),
+        ("fp32", "fp16", "bf16", "int8", "fp8"),
         (("openvino", "openvino"),),
         "openvino",
         f"{_HERE}.openvino:open_model",
+        "run, by every test",
     ),
     BackendInfo(
         "onnxruntime-tensorrt",
@@ -82,25 +89,48 @@ BACKENDS = (
         (*_ONNXRUNTIME_GPU, ("tensorrt", "tensorrt")),
         "gpu",
         f"{_HERE}.onnxruntime:open_tensorrt",
+        "what it is asked and gives, by a stand-in; not run",
         "TensorrtExecutionProvider",
+    ),
+    BackendInfo(
+        "onnxruntime-tensorrt-rtx",
+        (".onnx",),
+        GPU,
+        ("fp32", "fp16", "bf16"),
+        (("onnxruntime", "onnxruntime"), ("onnxruntime_ep_nv_tensorrt_rtx", "onnxruntime-ep-nv-tensorrt-rtx")),
+        "rtx-provider",
+        f"{_HERE}.onnxruntime_rtx:open_tensorrt_rtx",
+        "its library up to where it asks for the driver; not run",
     ),
     BackendInfo(
         "tensorrt",
         (".plan", ".engine"),
         GPU,
-        ("fp32", "fp16", "bf16"),
+        ("fp32", "fp16", "bf16", "int8", "fp8"),
         (("tensorrt", "tensorrt"), ("cuda.bindings", "cuda-python")),
         "gpu",
         f"{_HERE}.tensorrt:open_engine",
+        "all up to loading, by a stand-in; not run",
+    ),
+    BackendInfo(
+        LEAN,
+        (".plan", ".engine"),
+        GPU,
+        ("fp32", "fp16", "bf16", "int8", "fp8"),
+        (("tensorrt_lean", "tensorrt-lean"), ("cuda.bindings", "cuda-python")),
+        "lean",
+        f"{_HERE}.tensorrt:open_engine",
+        "which plans it takes, by a stand-in; not run",
     ),
     BackendInfo(
         "tensorrt-rtx",
         (".plan", ".engine"),
         GPU,
-        ("fp32", "fp16", "bf16"),
+        ("fp32", "fp16", "bf16", "int8", "fp8"),
         (("tensorrt_rtx", "tensorrt-rtx"), ("cuda.bindings", "cuda-python")),
         "rtx",
         f"{_HERE}.tensorrt:open_engine",
+        "all up to loading, with real plans; not run",
     ),
 )
 
@@ -114,7 +144,7 @@ def find_backend(name: str) -> BackendInfo:
 
 def missing(info: BackendInfo) -> str:
     """Return in words why a backend cannot be used here, empty when it can."""
-    if absent := [package for module, package in info.modules if not _importable(module)]:
+    if absent := [package for module, package in info.modules if not importable(module)]:
         return f"{', '.join(absent)} not installed"
     if info.provider:
         import onnxruntime
@@ -126,7 +156,7 @@ def missing(info: BackendInfo) -> str:
     return ""
 
 
-def _importable(module: str) -> bool:
+def importable(module: str) -> bool:
     """Return whether a module can be found, without importing more than its parents."""
     try:
         return importlib.util.find_spec(module) is not None
@@ -136,7 +166,7 @@ def _importable(module: str) -> bool:
 
 def advice(info: BackendInfo) -> str:
     """Return what makes an unusable backend usable: the command, or the machine it needs."""
-    if any(not _importable(module) for module in dict(info.modules)):
+    if any(not importable(module) for module in dict(info.modules)):
         return info.install
     if info.device == GPU and not find_gpus().gpus:
         return "needs a machine with an NVIDIA GPU and its driver"
@@ -146,7 +176,7 @@ def advice(info: BackendInfo) -> str:
 
 
 def backend_rows() -> list[tuple[str, ...]]:
-    """Return the table as text, a tuple a backend: name, files, device, precisions, packages, install command."""
+    """Return the table as text, a tuple a backend, in the order of the columns of docs/backends.md."""
     return [
         (
             info.name,
@@ -155,6 +185,7 @@ def backend_rows() -> list[tuple[str, ...]]:
             " ".join(info.precisions),
             " ".join(info.packages),
             info.install,
+            info.checked,
         )
         for info in BACKENDS
     ]

@@ -1,5 +1,8 @@
 """A TensorRT engine on an NVIDIA GPU, by `tensorrt` or `tensorrt_rtx`, whichever built the plan.
 
+A plan that `tensorrt` built with --version-compatible also runs in its lean runtime, `tensorrt_lean`, which is smaller
+and builds nothing, and in later versions of either.
+
 Nothing is deserialised before the sidecar, the digest, the version, the driver and the compute capability have
 been checked in that order. Host code in engines stays disabled, which is TensorRT's default.
 TensorRT API: Runtime.deserialize_cuda_engine, ICudaEngine.get_tensor_profile_shape, create_execution_context.
@@ -8,6 +11,7 @@ TensorRT API: Runtime.deserialize_cuda_engine, ICudaEngine.get_tensor_profile_sh
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,8 +32,9 @@ from alexnet.runtime.trusted import trusted_metadata
 from alexnet.sidecar import Profile, Sidecar, sidecar_beside
 from alexnet.tensorrt_log import tensorrt_log
 
-# Module -> the extra that installs it; nothing else may be named by a sidecar.
-EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
+# Module -> the extra that installs it. A sidecar names one that builds; the lean runtime is chosen by the user.
+EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx", "tensorrt_lean": "lean"}
+BUILDERS = ("tensorrt", "tensorrt_rtx")
 # Batches on the GPU at once: while one is computed the other's pictures are copied.
 IN_FLIGHT = 2
 
@@ -62,16 +67,13 @@ def open_engine(path: Path, options: BackendOptions) -> Backend:
         return _open_bare(path, options)
     sidecar = Sidecar.load(path)
     sidecar.check_digest(path)
-    trt = import_tensorrt(sidecar.module)
-    if options.name is not None and options.name != sidecar.module.replace("_", "-"):
-        raise SidecarError(
-            f"{path} was built by {sidecar.module}, --backend {options.name} was asked for; leave it out"
-        )
-    check_version(sidecar, str(trt.__version__), path)
+    module = loader_of(sidecar, path, options.name)
+    trt = import_tensorrt(module)
+    check_version(sidecar, str(trt.__version__), path, module)
     gpu = check_device(sidecar, find_gpus(), path, options.gpu)
     plan = Plan(
         path,
-        sidecar.module,
+        module,
         sidecar.metadata,
         sidecar.precision,
         sidecar.input_name,
@@ -94,23 +96,56 @@ def _open_bare(path: Path, options: BackendOptions) -> Backend:
     return TensorRTEngine(trt, plan, gpu, options.gpu)
 
 
+def loader_of(sidecar: Sidecar, path: Path, backend: str | None) -> str:
+    """Return the module that loads a plan: the one that built it, or the lean runtime where `backend` asks for that.
+
+    Raises SidecarError for a module that builds no plans, and for a backend that does not load this one.
+    """
+    if sidecar.module not in BUILDERS:
+        raise SidecarError(f"the sidecar names the module {sidecar.module!r}, expected one of {', '.join(BUILDERS)}")
+    asked = (backend or sidecar.module).replace("-", "_")
+    if asked == sidecar.module:
+        return asked
+    if asked != "tensorrt_lean" or sidecar.module != "tensorrt":
+        raise SidecarError(f"{path} was built by {sidecar.module}, --backend {backend} was asked for; leave it out")
+    wanting = [
+        (not sidecar.options.get("version_compatible"), "with --version-compatible"),
+        (bool(sidecar.options.get("strip_weights")), "without --strip-weights"),
+        (sidecar.metadata.lrn == "plugin", "of a model of another --lrn than plugin"),
+    ]
+    if needed := [text for lacks, text in wanting if lacks]:
+        raise SidecarError(
+            f"{path} does not run in the lean runtime; build it again {' and '.join(needed)}: "
+            f"alexnet build {sidecar.onnx_name} --target gpu"
+        )
+    return asked
+
+
 def import_tensorrt(module: str) -> ModuleType:
-    """Return the module that built the plan; SidecarError for a name that is neither of the two."""
-    if module not in EXTRAS:
-        raise SidecarError(f"the sidecar names the module {module!r}, expected one of {', '.join(EXTRAS)}")
+    """Return a module of EXTRAS; MissingPackageError, naming its extra, where it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError:
         raise missing_package(module.replace("_", "-"), EXTRAS[module], "running this engine") from None
 
 
-def check_version(sidecar: Sidecar, installed: str, path: Path) -> None:
-    """Raise SidecarError unless the plan was built by the version that is installed: plans serve no other."""
-    if sidecar.tensorrt_version != installed:
-        raise SidecarError(
-            f"{path} was built by {sidecar.module} {sidecar.tensorrt_version}, {installed} is installed; "
-            f"build it again with: alexnet build {sidecar.onnx_name} --target {sidecar.target}"
-        )
+def check_version(sidecar: Sidecar, installed: str, path: Path, module: str) -> None:
+    """Raise SidecarError unless the version that is installed runs the plan: its own, or a later one if compatible."""
+    built = sidecar.tensorrt_version
+    compatible = bool(sidecar.options.get("version_compatible"))
+    if built == installed or (compatible and _release(installed) >= _release(built)):
+        return
+    wanted = f"that or a later {module} is needed, and" if compatible else "a plan runs in no other, and"
+    raise SidecarError(
+        f"{path} was built by {sidecar.module} {built}: {wanted} {module} {installed} is installed; "
+        f"build it again with: alexnet build {sidecar.onnx_name} --target {sidecar.target}"
+    )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers that a version begins with: 11.4.0.106 as (11, 4, 0, 106)."""
+    numbers = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
 
 
 def check_device(sidecar: Sidecar, search: GpuSearch, path: Path, number: int = 0) -> Gpu:

@@ -92,7 +92,10 @@ def _openvino(model: bytes, options: BackendOptions, precision: str) -> Callable
 
     from alexnet.runtime.backends.openvino import PRECISIONS
 
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": PRECISIONS.get(precision, "f32"),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
     if options.threads:
         settings["INFERENCE_NUM_THREADS"] = options.threads
     request = ov.Core().compile_model(ov.Core().read_model(model), "CPU", settings).create_infer_request()

@@ -24,7 +24,7 @@ from alexnet.runtime.benchmark.whole import end_to_end
 
 # Files of --images that are decoded for the batches and, end to end, again and again.
 MOST_IMAGES = 512
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1}
 
 
 @dataclass(frozen=True)

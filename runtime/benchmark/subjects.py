@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet.architecture import Architecture, Conv, layer_table
+from alexnet.architecture import Architecture, layer_table
 from alexnet.errors import AlexNetError, InputError, ModelError
 from alexnet.external import check_external_data, load_model
 from alexnet.metadata import ModelMetadata
@@ -22,6 +22,7 @@ from alexnet.runtime.backends.table import CPU, missing
 from alexnet.runtime.benchmark.results import Agreement, ModelFacts
 from alexnet.runtime.benchmark.timing import reason
 from alexnet.runtime.check import answers
+from alexnet.stem import stem_shares
 
 # Pictures that the answers are compared on where there is no parity pack.
 COMPARED = 8
@@ -179,24 +180,11 @@ def networks(metadata: ModelMetadata) -> list[Architecture]:
 def operations(metadata: ModelMetadata) -> float:
     """Return the multiplications and additions of one picture, 0 where the recipe does not describe the model.
 
-    Those of the layer table's convolutions and matrices; a shared stem has fewer positions of the first layer.
+    Those of the layer table's convolutions and matrices; of the layers that crops share there are fewer positions.
     """
     total = 0.0
     for network in networks(metadata):
-        first, *others = network.rows()
-        shared = metadata.stem == "shared" and isinstance(first.layer, Conv)
-        stem = _stem_share(first.layer, network.crop, metadata) if shared and isinstance(first.layer, Conv) else 1.0
-        total += 2.0 * metadata.crops * (stem * first.macs + sum(row.macs for row in others))
+        shares = stem_shares(network, metadata.preprocessing.side, metadata.crops, metadata.stem)
+        macs = sum(shares.get(row.layer.name, 1.0) * row.macs for row in network.rows())
+        total += 2.0 * metadata.crops * macs
     return total
-
-
-def _stem_share(layer: Conv, crop: int, metadata: ModelMetadata) -> float:
-    """Return the positions of a shared first layer over those of the crops' own.
-
-    The picture and its mirror are gone over once, and each crop computes those that see its padding for itself.
-    """
-    before, total = layer.pad[0], layer.output(crop)
-    low = -(-before // layer.stride)
-    inner = (crop + before - layer.size) // layer.stride + 1 - low
-    whole = (metadata.preprocessing.side - layer.size - low * layer.stride + before) // layer.stride + 1
-    return (2 * whole**2 + metadata.crops * (total**2 - inner**2)) / (metadata.crops * total**2)

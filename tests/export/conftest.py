@@ -18,7 +18,7 @@ from alexnet.train.data.statistics import Statistics
 from alexnet.train.network import Network
 from alexnet.train.samples import Samples, save_samples
 
-SIDE = 72
+SIDE = 80
 
 
 def random_source(network: NetworkRecipe, seed: int = 0, side: int = SIDE) -> Source:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from tests.export.conftest import SIDE
+
 PLAN = b"the bytes of an engine"
 
 
@@ -91,7 +93,7 @@ class Module:
         profile = SimpleNamespace(shapes=shapes, set_shape=lambda name, *sizes: shapes.update({name: sizes}))
         return SimpleNamespace(
             create_network=lambda flags: SimpleNamespace(
-                get_input=lambda place: SimpleNamespace(shape=(-1, 72, 72, 3))
+                get_input=lambda place: SimpleNamespace(shape=(-1, SIDE, SIDE, 3))
             ),
             create_builder_config=config,
             create_optimization_profile=lambda: profile,

@@ -24,6 +24,7 @@ from alexnet.gpu import Gpu, GpuSearch
 from alexnet.layer_precision import layer_precision
 from alexnet.parity import parity_pack_beside
 from alexnet.sidecar import Profile, Sidecar, Verification, sidecar_beside
+from tests.export.conftest import SIDE
 from tests.export.fake_tensorrt import PLAN, Module
 
 Cli = Callable[..., Result]
@@ -62,7 +63,7 @@ def test_every_switch_reaches_the_builder(trt: Module, model: Path, tmp_path: Pa
     assert config.flags == {flag for flags in FLAGS.values() for flag in flags}
     assert (config.builder_optimization_level, config.pools) == (5, {"WORKSPACE": 64 << 20})  # type: ignore[attr-defined]
     assert config.hardware_compatibility_level == "AMPERE_PLUS"  # type: ignore[attr-defined]
-    assert config.profiles[0].shapes == {"pictures": tuple((size, 72, 72, 3) for size in (2, 4, 6))}
+    assert config.profiles[0].shapes == {"pictures": tuple((size, SIDE, SIDE, 3) for size in (2, 4, 6))}
     assert sidecar.compute_capabilities == ("8.0+",)
     assert sidecar.options == options.to_values()
     assert sidecar.gpu_name == "NVIDIA H100 80GB HBM3"
@@ -111,8 +112,8 @@ def test_options_that_no_module_takes_are_refused(options: dict[str, Any], words
     [
         ("fp16", r"alexnet export --onnx --precision fp16"),
         ("bf16", r"alexnet export --onnx --precision bf16"),
-        ("int8", r"no command makes quantised models yet: leave --precision out"),
-        ("fp8", r"no command makes quantised models yet: leave --precision out"),
+        ("int8", r"make that model with: alexnet calibrate .* --data DATA --format int8"),
+        ("fp8", r"make that model with: alexnet calibrate .* --data DATA --format fp8"),
     ],
 )
 def test_another_precision_than_the_files_names_the_command_that_makes_it(
@@ -157,6 +158,10 @@ def test_layers_are_recorded_in_the_precision_of_the_file(
     found = layer_precision(read_model(path).proto)
     assert {found[name] for name in ("crops", "conv1", "lrn1", "pool5", "fc8")} == {"fp16"}
     assert list(found)[:3] == ["crops", "conv1", "relu1"]
+    export_onnx([tiny_source], pictures, names, path, ExportOptions(precision="fp16", stem="deep"))
+    shared = layer_precision(read_model(path).proto)
+    assert list(shared) == [name for name in found if name != "crops"]
+    assert set(shared.values()) == {"fp16"}
 
 
 def test_the_pack_is_run_before_the_plan_takes_its_place(trt: Module, model: Path, tmp_path: Path) -> None:

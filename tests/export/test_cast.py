@@ -27,7 +27,7 @@ from alexnet.export.source import Source
 from alexnet.ops import LIBRARY
 from alexnet.parity import TOLERANCE
 from alexnet.recipe import NetworkRecipe
-from tests.export.conftest import TINY, random_pictures, random_source
+from tests.export.conftest import SIDE, TINY, random_pictures, random_source
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -316,7 +316,7 @@ def test_tensorrt_rtx_compiles_it(tiny_source: Source, lrn: Lowering, precision:
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM89, 0)
     profile = builder.create_optimization_profile()
-    profile.set_shape("pictures", *((batch, 72, 72, 3) for batch in (1, 2, 4)))
+    profile.set_shape("pictures", *((batch, SIDE, SIDE, 3) for batch in (1, 2, 4)))
     config.add_optimization_profile(profile)
     assert builder.build_serialized_network(network, config) is not None
 

@@ -8,27 +8,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import helper
 
+from alexnet.calibration.layers import quantisable, tensors_of
+from alexnet.calibration.quantise import QuantiseOptions, quantise
+from alexnet.calibration.thresholds import Format
 from alexnet.errors import BuildError
 from alexnet.export.build_options import BuildOptions
 from alexnet.export.cast import cast_model
 from alexnet.export.engine import engine_from_onnx
 from alexnet.export.expectation import metadata_of
 from alexnet.export.graph import onnx_model
-from alexnet.export.options import ExportOptions, Input, Lowering, Precision, Stem
+from alexnet.export.options import ExportOptions, Input, Lowering, Precision
 from alexnet.export.source import Source
 from alexnet.metadata import ModelMetadata
 from alexnet.sidecar import Profile
+from alexnet.stem import Stem
 from alexnet.tensorrt_log import tensorrt_log
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: extra rtx")
 PAGE = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
 QUICK = BuildOptions(profile=Profile(1, 2, 4), compute=("sm89",), opt_level=0)
-# Every form: precision int8 and fp8 are explicit Q/DQ, made of the float32 graph as the calibration makes it.
+# Every form: precision int8 and fp8 are what the calibration makes of the float32 graph.
 LOWERINGS, STEMS, INPUTS = get_args(Lowering), get_args(Stem), get_args(Input)
 PRECISIONS = (*get_args(Precision), "int8", "fp8")
 MATRIX = list(itertools.product(LOWERINGS, STEMS, PRECISIONS, INPUTS))
@@ -49,35 +52,10 @@ def documented(**form: str) -> str | None:
     return None
 
 
-def quantised(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
-    """Return the model with the inputs and weights of its layers through Q/DQ: per channel, symmetric, biases float."""
-    types = {"int8": onnx.TensorProto.INT8, "fp8": onnx.TensorProto.FLOAT8E4M3FN}
-    largest = {"int8": 127.0, "fp8": 448.0}[kind]
-    graph, weights = model.graph, {tensor.name: tensor for tensor in model.graph.initializer}
-    zero = helper.make_tensor("quantised_zero", types[kind], [], b"\0", raw=True)
-    graph.initializer.append(zero)
-    nodes = []
-    for node in graph.node:
-        if node.op_type in ("Conv", "Gemm") and re.fullmatch(r"(stem/)?(conv|fc)\d+(_\w+)?", node.name):
-            value = numpy_helper.to_array(weights[node.input[1]])
-            scale = (np.abs(value).reshape(len(value), -1).max(axis=1) / largest).astype(np.float32)
-            zeros = helper.make_tensor(f"{node.name}/zeros", types[kind], [len(value)], bytes(len(value)), raw=True)
-            graph.initializer.extend([numpy_helper.from_array(scale, f"{node.name}/scales"), zeros])
-            graph.initializer.append(numpy_helper.from_array(np.float32(0.05), f"{node.name}/scale"))
-            for place, arguments in (
-                (0, [f"{node.name}/scale", "quantised_zero"]),
-                (1, [f"{node.name}/scales", f"{node.name}/zeros"]),
-            ):
-                name, axis = f"{node.name}/{place}", {"axis": 0} if place else {}
-                nodes.append(helper.make_node("QuantizeLinear", [node.input[place], *arguments], [f"{name}q"], **axis))
-                nodes.append(helper.make_node("DequantizeLinear", [f"{name}q", *arguments], [f"{name}dq"], **axis))
-                node.input[place] = f"{name}dq"
-        nodes.append(node)
-    made = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(made)
-    model.opset_import[0].version = max(19, model.opset_import[0].version)
-    return model
+def quantised(model: onnx.ModelProto, kind: Format) -> onnx.ModelProto:
+    """Return what `alexnet calibrate` writes of a float32 graph, but for the values of its thresholds."""
+    nodes = quantisable(model)
+    return quantise(model, nodes, dict.fromkeys(tensors_of(nodes), 30.0), QuantiseOptions(kind))
 
 
 def write(source: Source, path: Path, lrn: Any, stem: Any, precision: str, given: Any) -> Path:
@@ -87,7 +65,7 @@ def write(source: Source, path: Path, lrn: Any, stem: Any, precision: str, given
     model = onnx_model([source.numbers()], options)
     metadata: ModelMetadata = metadata_of([source], options)
     if kind != precision:
-        model = quantised(model, precision)
+        model = quantised(model, precision)  # type: ignore[arg-type]
     elif kind != "fp32":
         model = cast_model(model, kind)
     values = {**metadata.to_values(), "precision": precision}

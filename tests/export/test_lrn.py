@@ -24,7 +24,7 @@ from alexnet.export.options import ExportOptions, Lowering
 from alexnet.export.source import Source
 from alexnet.recipe import NetworkRecipe
 from alexnet.train.evaluate import ten_crop_probabilities
-from tests.export.conftest import random_source
+from tests.export.conftest import SIDE, random_source
 
 Wide = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
@@ -254,7 +254,7 @@ def test_without_the_library_nothing_is_exported(
 def test_a_layer_wide_norm_of_another_size_in_a_whole_graph(lowering: Lowering) -> None:
     network = NetworkRecipe(width=1 / 16, crop=64, classes=7, lrn_scope="layer", lrn_size=7, lrn_beta=0.6, lrn_k=1.0)
     source = random_source(network)
-    pictures = np.random.default_rng(7).integers(0, 256, (3, 72, 72, 3), dtype=np.uint8)
+    pictures = np.random.default_rng(7).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
     expected = ten_crop_probabilities(source.network, pictures, source.mean)
     model = onnx_model([source.numbers()], ExportOptions(lrn=lowering))
     assert np.abs(run(model, pictures, "probabilities") - expected).max() < 1e-5

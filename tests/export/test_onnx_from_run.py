@@ -200,9 +200,9 @@ def test_samples_of_another_size_are_refused(tiny_run: Path, run_cli: Cli, tmp_p
     from alexnet.run import Run
     from alexnet.train.samples import Samples, save_samples
 
-    save_samples(Run(tiny_run), Samples(random_pictures(2, 80), NAMES[:2], np.zeros(2, dtype=np.int64)))
+    save_samples(Run(tiny_run), Samples(random_pictures(2, 72), NAMES[:2], np.zeros(2, dtype=np.int64)))
     result = run_cli("export", tiny_run, "--onnx", tmp_path / "m.onnx")
-    assert (result.exit_code, "(2, 80, 80, 3), expected (2, 72, 72, 3)" in result.output) == (3, True), result.output
+    assert (result.exit_code, "(2, 72, 72, 3), expected (2, 80, 80, 3)" in result.output) == (3, True), result.output
 
 
 def test_the_proof_on_a_folder_names_pictures_within_it(

@@ -29,8 +29,8 @@ def parser(*errors: tuple[str, str, str]) -> Any:
     [
         (("lrn1", "ResponseNorm", "Plugin not found, are the"), "node 'lrn1' (ResponseNorm) of model.onnx: Plugin not"),
         (("lrn1", "ResponseNorm", "Plugin not found, are the"), "export with --lrn conv"),
-        (("b", "DequantizeLinear", "int32 is not supported"), "quantise again with biases left in float"),
-        (("q", "QuantizeLinear", "zero point must be 0"), "quantise again with INT8 or FP8"),
+        (("b", "DequantizeLinear", "int32 is not supported"), "with alexnet calibrate: biases stay in float"),
+        (("q", "QuantizeLinear", "zero point must be 0"), "with alexnet calibrate: INT8 or FP8"),
         (("", "", "unknown opset version 30"), "the model of model.onnx: unknown opset version 30; export again with"),
         (("x", "Wobble", "nobody knows"), "replace the operator, or export again with: alexnet export --onnx"),
     ],

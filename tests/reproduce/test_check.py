@@ -156,6 +156,7 @@ def test_pictures_of_a_folder_are_answered_by_both_and_the_worst_is_named(here: 
     [
         {"crops": "one"},
         {"stem": "shared"},
+        {"stem": "deep"},
         {"precision": "fp16"},
         {"precision": "bf16"},
         {"lrn": "native"},
@@ -178,12 +179,23 @@ def test_every_form_of_export_agrees_with_its_run_and_its_pack(
     values = json.loads(result.stdout)
     assert values["crops"] == (1 if options.crops == "one" else 10)
     assert values["tolerance"] == TOLERANCE[options.precision]
-    assert values["layers"]["lacking"] == (["crops", "conv1", "relu1"] if options.stem == "shared" else [])
+    lacking = {
+        "plain": [],
+        "shared": ["crops", "conv1", "relu1"],
+        "deep": ["crops", "conv1", "relu1", "lrn1", "pool1", "conv2", "relu2"],
+    }
+    assert values["layers"]["lacking"] == lacking[options.stem]
 
 
 @pytest.mark.parametrize(
     "switches",
-    [{}, {"lrn": "function"}, {"lrn": "native", "stem": "shared"}, {"lrn": "function", "external": True}],
+    [
+        {},
+        {"lrn": "function"},
+        {"lrn": "native", "stem": "shared"},
+        {"stem": "deep"},
+        {"lrn": "function", "external": True},
+    ],
     ids=str,
 )
 def test_openvino_answers_as_the_pack_expects(here: Path, switches: dict[str, Any]) -> None:

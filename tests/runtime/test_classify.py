@@ -11,8 +11,7 @@ from PIL import Image
 
 from alexnet.errors import ModelError
 from alexnet.metadata import ModelMetadata
-from alexnet.pictures import load_picture
-from alexnet.runtime import classify as classify_module
+from alexnet.pictures import Preprocessing, load_picture
 from alexnet.runtime.backends import OutOfMemory
 from alexnet.runtime.classify import Result, classify
 from tests.runtime.conftest import LABELS, expected, metadata, png
@@ -120,15 +119,13 @@ def test_a_long_run_of_bad_pictures_is_reported_as_it_comes(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_no_more_than_three_batches_are_held(files: list[Path], batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_three_batches_are_held(files: list[Path], batch: int) -> None:
     loaded: list[Path] = []
-    load = classify_module.load_picture
 
-    def watched(path: Path, preprocessing: object, scaled: bool) -> Pixels:
+    def watched(path: Path, preprocessing: Preprocessing) -> Pixels:
         loaded.append(path)
-        return load(path, preprocessing)  # type: ignore[arg-type]
+        return load_picture(path, preprocessing)
 
-    monkeypatch.setattr(classify_module, "load_picture", watched)
     enough = threading.Event()
 
     class Waiting(Formula):
@@ -136,7 +133,7 @@ def test_no_more_than_three_batches_are_held(files: list[Path], batch: int, monk
             enough.wait(timeout=10)
             return super().probabilities(pictures)
 
-    results = classify(Waiting(), files * 10, batch=batch, workers=2)
+    results = classify(Waiting(), files * 10, batch=batch, workers=2, load=watched)
     consumer = threading.Thread(target=lambda: next(results))
     consumer.start()
     until = time.monotonic() + 10

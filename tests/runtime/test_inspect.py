@@ -19,6 +19,7 @@ from alexnet.runtime.backends import tensorrt
 from alexnet.runtime.inspect import described, inspect_path, layer_names
 from alexnet.sidecar import Sidecar, sidecar_beside
 from tests.runtime.backends.test_tensorrt import write_plan
+from tests.runtime.conftest import colour_model, metadata
 
 Cli = Callable[..., Result]
 
@@ -36,6 +37,19 @@ def test_a_plan_from_its_sidecar(tmp_path: Path, run_cli: Cli) -> None:
     text = run_cli("inspect", plan).stdout
     assert "int8: conv1, fc8; fp32: lrn1" in text
     assert "compute capabilities  8.9, 12.0" in text
+
+
+def test_a_quantised_model_says_how_it_was_made_and_what_it_lost(tmp_path: Path, run_cli: Cli) -> None:
+    top1 = {"before": 0.92, "after": 0.918, "pictures": 500}
+    made = {"method": "mse", "pictures": 512, "kept": ["conv1", "fc8"], "accuracy": {"top1": top1}}
+    model = colour_model(tmp_path / "m.onnx", metadata(precision="int8", calibration=made))
+    assert inspect_path(model)["calibration"] == made
+    text = run_cli("inspect", model).stdout
+    assert "method mse, pictures 512" in text
+    assert "conv1, fc8" in text
+    assert "91.80%, in float32 92.00%, of 500 pictures" in text
+    model = colour_model(tmp_path / "m.onnx", metadata(precision="int8", calibration={"method": "mse"}))
+    assert "incomplete" in inspect_path(model)["top1"]
 
 
 def test_other_bytes_are_said_and_a_bare_plan_is_not_loaded(tmp_path: Path, run_cli: Cli) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from alexnet.errors import DeviceError, ParityError
 from alexnet.gpu import Gpu, GpuSearch
@@ -76,6 +78,29 @@ def test_a_sidecar_that_cannot_be_written_is_a_warning(
     monkeypatch.setattr(Sidecar, "save", refuse)
     verify_on_first_use(plan, BackendOptions(), said.append)
     assert "warning: the result is not kept" in said[-1]
+
+
+def test_a_check_of_a_plan_is_recorded_and_a_failed_one_takes_the_proof_away(
+    plan: Path, model: Path, run_cli: Callable[..., Result]
+) -> None:
+    done = run_cli("check", plan)
+    assert done.exit_code == 0, done.output
+    assert Sidecar.load(plan).verified
+    colour_model(model, gain=0.06)
+    done = run_cli("check", plan)
+    assert done.exit_code == 6, done.output
+    sidecar = Sidecar.load(plan)
+    assert not sidecar.verified
+    assert "differs from the training model by 0." in sidecar.verified_reason
+    with pytest.raises(ParityError):
+        verify_on_first_use(plan, BackendOptions(), print)
+
+
+def test_a_check_leaves_a_model_without_a_sidecar_alone(plan: Path, model: Path) -> None:
+    before = sidecar_beside(plan).read_bytes()
+    verify.record_check(check.examine_model(model), print)
+    assert sidecar_beside(plan).read_bytes() == before
+    assert not sidecar_beside(model).exists()
 
 
 def test_a_pack_under_the_models_name_is_found_too(plan: Path, model: Path) -> None:

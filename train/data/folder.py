@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from alexnet.class_folders import folder_classes
 from alexnet.errors import InputError
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 
@@ -38,28 +39,6 @@ class Part:
     pictures: Pictures
     labels: npt.NDArray[np.int64]
     names: list[str]
-
-
-def folder_classes(root: Path, held_out: str = "val") -> tuple[str, ...]:
-    """Return the class names of a data folder, sorted; InputError when its parts are missing or disagree.
-
-    `held_out` is the folder beside train/.
-    """
-    classes: dict[str, tuple[str, ...]] = {}
-    for part in ("train", held_out):
-        if not (root / part).is_dir():
-            raise InputError(
-                f"{root} has no folder {part}/, expected {root}/train/CLASS/*.jpg and {root}/val/CLASS/*.jpg; "
-                f"draw the embedded pictures with: alexnet data make {root}"
-            )
-        folders = (entry.name for entry in (root / part).iterdir() if entry.is_dir() and entry.name[0] != ".")
-        classes[part] = tuple(sorted(folders))
-    if not classes["train"]:
-        raise InputError(f"{root}/train has no folders, expected one for each class")
-    strangers = sorted(set(classes["train"]) ^ set(classes[held_out]))
-    if strangers:
-        raise InputError(f"train and val of {root} have different classes, first {strangers[0]!r}; make them agree")
-    return classes["train"]
 
 
 def load_part(

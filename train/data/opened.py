@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from alexnet.class_folders import folder_classes
 from alexnet.errors import InputError
 from alexnet.pictures import Preprocessing
+from alexnet.prepared import is_prepared
 from alexnet.recipe import DataRecipe
-from alexnet.train.data.folder import Part, folder_classes, load_part
-from alexnet.train.data.shards import is_prepared, open_prepared, prepared_classes
+from alexnet.train.data.folder import Part, load_part
+from alexnet.train.data.shards import open_prepared, prepared_classes
 from alexnet.train.data.statistics import Statistics
 
 Count = Callable[[int, int], None]

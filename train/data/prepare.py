@@ -21,9 +21,9 @@ from safetensors.numpy import load_file, save
 from alexnet.errors import InputError, PictureError
 from alexnet.files import read_json, sha256_of, write_bytes, write_json
 from alexnet.pictures import Preprocessing, square
+from alexnet.prepared import FORMAT, INDEX, PLAN
 from alexnet.recipe import DataRecipe, Resize
 from alexnet.train.data.processes import process_map
-from alexnet.train.data.shards import FORMAT, INDEX, PLAN
 from alexnet.train.data.sources import PARTS, Item, list_source, read_item
 from alexnet.train.data.statistics import Statistics, statistics_from_sums
 

@@ -1,84 +1,14 @@
-"""Prepared data: pictures as uint8 in memory-mapped shards, or re-encoded JPEGs, with an index that is written last.
-
-prepared/
-    index.json                  what it is; without it the folder is unfinished
-    plan.json                   what was asked for
-    train-00000.raw             uint8 [n, S, S, 3], or train-00000.jpgs: JPEGs one after another
-    train-00000.json            names, labels, digests of the source files, offsets, the shard's own digest
-    train-00000.safetensors     sums over the shard, from which the statistics are made
-    statistics.safetensors      mean image, covariance, principal components
-"""
+"""Prepared data as training takes it: the shards of `alexnet.prepared` with the training set's statistics."""
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from alexnet.errors import InputError
-from alexnet.files import read_json
-from alexnet.pictures import Preprocessing, decode_picture, square
+from alexnet.pictures import Preprocessing
+from alexnet.prepared import open_prepared_part, read_index
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
-
-FORMAT = 1
-INDEX, PLAN = "index.json", "plan.json"
-Pixels = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class ShardedPictures:
-    """Pictures uint8 [N, S, S, 3] spread over shards; indexing with an array or a slice copies those pictures."""
-
-    shards: tuple[Path, ...]
-    ends: npt.NDArray[np.int64]
-    offsets: tuple[tuple[int, ...], ...]
-    side: int
-
-    def __len__(self) -> int:
-        """Return the number of pictures."""
-        return int(self.ends[-1]) if len(self.ends) else 0
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """The shape that the whole would have as one array."""
-        return len(self), self.side, self.side, 3
-
-    def __getitem__(self, chosen: slice | npt.ArrayLike) -> Pixels:
-        """Return pictures [n, S, S, 3] by indices (in their order) or by a slice."""
-        places = np.arange(len(self))[chosen] if isinstance(chosen, slice) else np.asarray(chosen)
-        pictures = np.empty((len(places), self.side, self.side, 3), dtype=np.uint8)
-        numbers = np.searchsorted(self.ends, places, side="right")
-        for row, (place, shard) in enumerate(zip(places.tolist(), numbers.tolist(), strict=True)):
-            within = place - (int(self.ends[shard - 1]) if shard else 0)
-            pictures[row] = self._picture(shard, within)
-        return pictures
-
-    def _picture(self, shard: int, within: int) -> Pixels:
-        """Return one picture of a shard."""
-        path = self.shards[shard]
-        if path.suffix == ".raw":
-            picture: Pixels = _map(path, self.side)[within]
-            return picture
-        first, end = self.offsets[shard][within : within + 2]
-        data = _map_bytes(path)[first:end].tobytes()
-        return square(decode_picture(data, f"{path}#{within}"), Preprocessing(self.side))
-
-
-@functools.lru_cache(maxsize=4096)
-def _map(path: Path, side: int) -> Pixels:
-    """Return a RAW shard as a memory map."""
-    return np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, side, side, 3)
-
-
-@functools.lru_cache(maxsize=4096)
-def _map_bytes(path: Path) -> Pixels:
-    """Return a JPEG shard as a memory map of bytes."""
-    return np.memmap(path, dtype=np.uint8, mode="r")
 
 
 @dataclass(frozen=True)
@@ -91,52 +21,17 @@ class Prepared:
     parts: dict[str, Part]
 
 
-def is_prepared(path: Path) -> bool:
-    """Return whether a folder is prepared data, whole or not."""
-    return (path / PLAN).is_file() or (path / INDEX).is_file()
-
-
 def prepared_classes(path: Path) -> tuple[str, ...]:
     """Return the class names of a prepared data set from its index alone; InputError as `open_prepared`."""
-    return tuple(_read_index(path)["classes"])
+    return tuple(read_index(path)["classes"])
 
 
 def open_prepared(path: Path) -> Prepared:
     """Return a prepared data set; InputError when it is unfinished, of another format, or a shard's size is wrong."""
-    index = _read_index(path)
-    preprocessing = Preprocessing.from_values(index["preprocessing"])
-    parts = {part: _open_part(path, shards, preprocessing.side) for part, shards in index["parts"].items()}
+    index = read_index(path)
+    parts = {}
+    for part in index["parts"]:
+        found = open_prepared_part(path, index, part)
+        parts[part] = Part(found.pictures, found.labels, found.names)
     statistics = Statistics.load(path / "statistics.safetensors")
-    return Prepared(tuple(index["classes"]), preprocessing, statistics, parts)
-
-
-def _read_index(path: Path) -> dict[str, Any]:
-    """Return the index of a whole data set of this format; InputError otherwise."""
-    if not (path / INDEX).is_file():
-        raise InputError(
-            f"{path} is not prepared to the end; finish it by the same: alexnet data prepare SOURCE {path}"
-        )
-    index: dict[str, Any] = read_json(path / INDEX)
-    if index.get("format") != FORMAT:
-        raise InputError(
-            f"{path} is prepared in format {index.get('format')!r}, this version reads {FORMAT}; prepare again"
-        )
-    return index
-
-
-def _open_part(path: Path, shards: list[dict[str, Any]], side: int) -> Part:
-    """Return one part over its shards, whose sizes must be those of the index."""
-    names: list[str] = []
-    labels: list[int] = []
-    offsets = []
-    for shard in shards:
-        file = path / Path(shard["file"]).name
-        if not file.is_file() or file.stat().st_size != shard["bytes"]:
-            raise InputError(f"{file} is missing or has another size than the index says; prepare {path} again")
-        described = read_json(file.with_suffix(".json"))
-        names += described["names"]
-        labels += described["labels"]
-        offsets.append(tuple(described["offsets"]))
-    ends = np.cumsum([shard["pictures"] for shard in shards], dtype=np.int64)
-    files = tuple(path / Path(shard["file"]).name for shard in shards)
-    return Part(ShardedPictures(files, ends, tuple(offsets), side), np.array(labels, dtype=np.int64), names)
+    return Prepared(tuple(index["classes"]), Preprocessing.from_values(index["preprocessing"]), statistics, parts)

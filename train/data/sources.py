@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from alexnet.class_folders import folder_classes
 from alexnet.errors import InputError, PictureError
 from alexnet.pictures import SUFFIXES, decode_picture, find_pictures
-from alexnet.train.data.folder import folder_classes
 from alexnet.train.data.generator import CLASSES, draw_picture
 
 PARTS = ("train", "val")

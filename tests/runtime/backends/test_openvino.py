@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,13 @@ def test_a_model_of_reduced_precision_says_what_computes_it(tmp_path: Path) -> N
     assert backend.precision == ("bf16" if has else "fp32")  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_a_quantised_model_is_in_what_its_nodes_say(tmp_path: Path, precision: str) -> None:
+    model = colour_model(tmp_path / "m.onnx", metadata(precision=precision))
+    assert opened(model).precision == precision  # type: ignore[attr-defined]
+    assert opened(model, precision="fp32").precision == precision  # type: ignore[attr-defined]
+
+
 def test_a_graph_that_cannot_be_converted_names_the_other_backend(tmp_path: Path) -> None:
     import onnx
 
@@ -54,3 +62,14 @@ def test_what_was_compiled_is_kept_where_asked(model: Path, tmp_path: Path) -> N
     for _ in range(2):
         opened(model, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").rglob("*.blob"))
+
+
+def test_another_model_under_the_same_name_size_and_time_is_compiled_anew(tmp_path: Path) -> None:
+    path, pictures = tmp_path / "m.onnx", PICTURES[:2]
+    answers = []
+    for gain in (0.01, 0.06):
+        colour_model(path, gain=gain)
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        answers.append([opened(path, cache=tmp_path / "cache").probabilities(pictures) for _ in range(2)])
+    assert all(np.array_equal(*pair) for pair in answers)
+    assert not np.allclose(answers[0][0], answers[1][0])

@@ -49,10 +49,10 @@ def test_the_command_line_offers_the_table(run_cli: Cli) -> None:
 
 def test_what_is_missing_is_said_in_the_order_of_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, trt = find_backend("onnxruntime-cuda"), find_backend("tensorrt")
-    monkeypatch.setattr(table, "_importable", lambda module: module != "tensorrt")
+    monkeypatch.setattr(table, "importable", lambda module: module != "tensorrt")
     assert missing(trt) == "tensorrt not installed"
     assert advice(trt) == "pip install 'alexnet-toolchain[gpu]'"
-    monkeypatch.setattr(table, "_importable", lambda module: True)
+    monkeypatch.setattr(table, "importable", lambda module: True)
     monkeypatch.setattr(table, "find_gpus", lambda: GpuSearch((), "no driver here"))
     assert missing(trt) == "no driver here"
     assert "needs a machine with an NVIDIA GPU" in advice(trt)

@@ -13,8 +13,9 @@ from click.testing import Result
 
 from alexnet.errors import DeviceError, MissingPackageError, SidecarError
 from alexnet.gpu import Gpu, GpuSearch, find_gpus
+from alexnet.runtime.backends import choice
 from alexnet.runtime.backends.interface import BackendOptions
-from alexnet.runtime.backends.tensorrt import check_device, check_version, import_tensorrt
+from alexnet.runtime.backends.tensorrt import check_device, check_version, import_tensorrt, loader_of
 from alexnet.runtime.trusted import trusted_metadata
 from alexnet.sidecar import Profile, Sidecar, sidecar_beside
 from tests.runtime.conftest import metadata
@@ -87,11 +88,50 @@ def test_a_module_that_is_not_installed_names_its_extra() -> None:
 def test_another_version_names_both_and_the_command(tmp_path: Path) -> None:
     plan = write_plan(tmp_path)
     sidecar = Sidecar.load(plan)
-    check_version(sidecar, "1.0", plan)
-    with pytest.raises(
-        SidecarError, match=r"tensorrt_rtx 1.0, 1.7 is installed; .*alexnet build model.onnx --target rtx"
-    ):
-        check_version(sidecar, "1.7", plan)
+    check_version(sidecar, "1.0", plan, "tensorrt_rtx")
+    words = r"tensorrt_rtx 1.0: .* tensorrt_rtx 1.7 is installed; .*alexnet build model.onnx --target rtx"
+    with pytest.raises(SidecarError, match=words):
+        check_version(sidecar, "1.7", plan, "tensorrt_rtx")
+
+
+def compatible(sidecar: Sidecar, **options: bool) -> Sidecar:
+    """Return the sidecar of a plan that tensorrt 10.9 built to run in later versions too."""
+    built = {"version_compatible": True, **options}
+    return replace(sidecar, module="tensorrt", tensorrt_version="10.9.0.34", options=built)
+
+
+def test_a_version_compatible_plan_runs_in_later_versions_and_in_no_earlier(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path)
+    sidecar = compatible(Sidecar.load(plan))
+    for installed in ("10.9.0.34", "10.10.1", "11.4.0.106"):
+        check_version(sidecar, installed, plan, "tensorrt_lean")
+    with pytest.raises(SidecarError, match=r"later tensorrt_lean is needed, and tensorrt_lean 10.8.1 is installed"):
+        check_version(sidecar, "10.8.1", plan, "tensorrt_lean")
+
+
+def test_the_lean_runtime_loads_what_was_built_for_it_only(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path)
+    built = Sidecar.load(plan)
+    assert loader_of(compatible(built), plan, None) == "tensorrt"
+    assert loader_of(compatible(built), plan, "tensorrt-lean") == "tensorrt_lean"
+    with pytest.raises(SidecarError, match="built by tensorrt_rtx, --backend tensorrt-lean was asked for"):
+        loader_of(built, plan, "tensorrt-lean")
+    with pytest.raises(SidecarError, match="build it again with --version-compatible"):
+        loader_of(replace(compatible(built), options={}), plan, "tensorrt-lean")
+    with pytest.raises(SidecarError, match="build it again without --strip-weights"):
+        loader_of(compatible(built, strip_weights=True), plan, "tensorrt-lean")
+    with pytest.raises(SidecarError, match="expected one of tensorrt, tensorrt_rtx"):
+        loader_of(replace(built, module="tensorrt_lean"), plan, None)
+
+
+def test_the_lean_runtime_is_taken_where_tensorrt_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = write_plan(tmp_path)
+    compatible(Sidecar.load(plan)).save(sidecar_beside(plan))
+    for present, name in (({"tensorrt", "tensorrt_lean"}, "tensorrt"), ({"tensorrt_lean"}, "tensorrt-lean")):
+        monkeypatch.setattr(choice, "importable", lambda module, present=present: module in present)
+        assert choice.choose_backend(plan).info.name == name
 
 
 @pytest.mark.parametrize(

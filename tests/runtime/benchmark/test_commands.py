@@ -250,6 +250,12 @@ def test_a_shared_stem_has_8778_positions_for_30250() -> None:
     assert saved == pytest.approx(2 * (30_250 - 8_778) * first.macs / 55**2)
 
 
+def test_a_deep_stem_has_3802_positions_of_conv2_for_7290() -> None:
+    _, second, *_ = layer_table(Recipe().network).rows()
+    saved = operations(full_size(stem="shared")) - operations(full_size(stem="deep"))
+    assert saved == pytest.approx(2 * (7_290 - 3_802) * second.macs / 27**2)
+
+
 @pytest.mark.parametrize("name", CPU)
 def test_the_limits_of_a_runtime_compute_what_they_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"SIDE": 32, "MAPS": 4, "POSITIONS": 5, "PICTURES": 2, "ROWS": 16, "COLUMNS": 8}
@@ -262,6 +268,7 @@ def test_the_limits_of_a_runtime_compute_what_they_count(name: str, monkeypatch:
     for limit, subject in found.items():
         assert subject.work == work[limit]
         assert np.asarray(subject.run()[0]).shape == shapes[limit]  # type: ignore[index]
+    assert limit_subjects(name, BackendOptions(threads=1), "int8").keys() == found.keys()
     assert limit_subjects("tensorrt", BackendOptions()) == {}
 
 

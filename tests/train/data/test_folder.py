@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alexnet.class_folders import folder_classes
 from alexnet.errors import InputError, PictureError
 from alexnet.pictures import Preprocessing, load_picture
-from alexnet.train.data.folder import folder_classes, load_part
+from alexnet.train.data.folder import load_part
 
 
 @pytest.fixture
