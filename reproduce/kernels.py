@@ -96,11 +96,16 @@ def normalised(kernels: Floats) -> Floats:
     return shown.transpose(0, 2, 3, 1)
 
 
+def row_of(number: int) -> int:
+    """Return how many of a block's kernels stand in a row: 16 as in the paper, or fewer where that fills the rows."""
+    return next((width for width in range(min(ROW, number), 7, -1) if number % width == 0), min(ROW, number))
+
+
 def draw(blocks: list[Floats]) -> Any:
     """Return the figure: blocks of rows of 16 kernels or of what divides them, one block a column."""
     size = blocks[0].shape[2]
     number = len(blocks[0])
-    across = next((width for width in range(min(ROW, number), 7, -1) if number % width == 0), min(ROW, number))
+    across = row_of(number)
     rows = len(blocks) * -(-number // across)
     figure = import_figures().Figure(figsize=(8.0, 8.0 * (rows + len(blocks)) / across * 0.98), layout="constrained")
     axes = np.atleast_1d(figure.subplots(len(blocks), 1))

@@ -13,11 +13,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from alexnet.errors import missing_package
+from alexnet.reproduce.kernels import mosaic, normalised, row_of
 
 Pixels = npt.NDArray[np.uint8]
 
-# Kernels in a row, as in Fig. 3, and screen pixels to a weight.
-ACROSS, MAGNIFIED = 12, 4
+# Pixels to a weight, so that what smooths pictures leaves the kernels' edges.
+MAGNIFIED = 4
 JPEG_QUALITY = 88
 INK, SOFT, BLUE, ORANGE = "#18212c", "#5b6673", "#0b5cad", "#c2410c"
 STYLE = {
@@ -30,7 +31,8 @@ STYLE = {
     "xtick.color": SOFT,
     "ytick.color": SOFT,
     "text.color": INK,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 1.0,
 }
 
 
@@ -52,22 +54,10 @@ def _uri(pixels: Pixels, form: str, **options: Any) -> str:
 
 
 def kernel_block(kernels: npt.NDArray[np.float32]) -> Pixels:
-    """Return one column's kernels [K, 3, s, s] as an image, ACROSS to a row, in their order (Fig. 3).
-
-    Each kernel is scaled by its own smallest and largest weight over the three colours, as the code that drew the
-    paper's figure does when it is told to normalise.
-    """
-    number, _, side, _ = kernels.shape
-    low, high = (reduce(kernels.reshape(number, -1), axis=1)[:, None, None, None] for reduce in (np.min, np.max))
-    values = (kernels - low) / np.maximum(high - low, 1e-12)
-    tiles = (values.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8)
-    tiles = tiles.repeat(MAGNIFIED, axis=1).repeat(MAGNIFIED, axis=2)
-    across, gap, step = min(ACROSS, number), MAGNIFIED, (side + 1) * MAGNIFIED
-    block = np.full((-(-number // across) * step - gap, across * step - gap, 3), 255, dtype=np.uint8)
-    for place, tile in enumerate(tiles):
-        top, left = place // across * step, place % across * step
-        block[top : top + len(tile), left : left + len(tile)] = tile
-    return block
+    """Return one column's kernels [K, 3, s, s] as an image, drawn as `alexnet reproduce kernels` does."""
+    block = mosaic(normalised(kernels), row_of(len(kernels)), kernels.shape[2])
+    pixels = (block * 255).round().astype(np.uint8)
+    return pixels.repeat(MAGNIFIED, axis=0).repeat(MAGNIFIED, axis=1)
 
 
 def confusion_image(counts: npt.NDArray[np.int64]) -> Pixels:

@@ -74,11 +74,12 @@ def _serve(backend: Backend, neighbours: Neighbours | None, options: GalleryOpti
             webbrowser.open(server.url)
         ended.wait()
     finally:
-        for signalled, handler in before.items():
-            signal.signal(signalled, handler)
         server.shutdown()
         server.server_close()
         thread.join()
+        # Last, so that a second signal (`timeout` sends two) does not break off the closing.
+        for signalled, handler in before.items():
+            signal.signal(signalled, handler)
     click.echo("the gallery is closed", err=True)
 
 

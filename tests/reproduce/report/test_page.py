@@ -100,6 +100,24 @@ def test_the_table_of_a_benchmark(trained: Path, run_cli: Cli, tmp_path: Path) -
     assert sha256_of(measured) in text
 
 
+def test_many_classes_are_a_picture_and_not_a_table(
+    trained: Path, run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexnet.reproduce.report.page.MATRIX", 9)
+    page = tmp_path / "many.html"
+    assert run_cli("report", trained / "runs" / "tiny-001", "-o", page).exit_code == 0
+    assert 'class="matrix"' not in page.read_text(encoding="utf-8")
+    assert "Confusion matrix of 10 classes as a picture" in page.read_text(encoding="utf-8")
+    assert "Class by class" in shown(page)
+
+
+def test_a_run_that_logged_no_epochs_says_so(trained: Path, run_cli: Cli, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained / "runs" / "tiny-001", tmp_path / "run"))
+    (run / "metrics.jsonl").unlink()
+    assert run_cli("report", run).exit_code == 0
+    assert "This run logged no epochs" in shown(run / "report.html")
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [

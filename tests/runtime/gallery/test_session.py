@@ -49,6 +49,7 @@ def test_it_serves_until_a_signal_comes_without_torch(hidden: Path, images: Path
         # What the runtime itself keeps there was there before.
         assert sorted(own.iterdir()) == before
         process.send_signal(sent)
+        process.send_signal(sent)
         _, said = process.communicate(timeout=20)
     finally:
         process.kill()
