@@ -34,6 +34,10 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "parquet": (("pyarrow",), "features as Parquet"),
     "plot": (("matplotlib",), "the plot of alexnet benchmark, and alexnet reproduce"),
     "report": (("jinja2", "matplotlib"), "the page of alexnet report"),
+    "retrieval": (("usearch",), "the approximate index of alexnet index and alexnet search"),
+    "ray": (("ray", "pyarrow"), "inference by many workers: alexnet infer --ray"),
+    "serve": (("ray",), "alexnet serve"),
+    "remote": (("fsspec",), "prepared data on object storage"),
 }
 
 
