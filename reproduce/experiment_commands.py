@@ -109,6 +109,65 @@ def table2(sources: tuple[Path, ...], data: Path, out: Path | None) -> None:
     _write(reproduce_table2(sources, data, folder, counted), folder)
 
 
+def _trained(epochs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options of an experiment that trains its own networks, with its number of epochs."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--device",
+                type=click.Choice(["auto", "cpu", "cuda"]),
+                default="auto",
+                show_default=True,
+                help="auto: a GPU where there is one.",
+            ),
+            click.option(
+                "-o",
+                "--out",
+                type=click.Path(path_type=Path),
+                help="Folder for the networks and the results  [default: reproduce/NAME]",
+            ),
+            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every draw."),
+            click.option(
+                "--epochs", type=click.IntRange(min=1), default=epochs, show_default=True, help="Epochs at most."
+            ),
+            _DATA,
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _limit(default: int | None, shown: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add --limit."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        default=default,
+        help=f"Training pictures at most, drawn by the seed  [default: {shown}]",
+    )
+
+
+@reproduce.command(epilog="\b\nExample:\n  alexnet reproduce relu --data data/cifar10 --limit 50000")
+@_trained(40)
+@_limit(10_000, "10000")
+def relu(data: Path, epochs: int, seed: int, out: Path | None, device: Any, limit: int) -> None:
+    """Figure 1: epochs to 25 % training error with ReLUs and with tanh units, each at the best of three rates.
+
+    Each network is saved after every epoch: the same command goes on where it was stopped.
+    """
+    from alexnet.progress import counted
+    from alexnet.reproduce.relu import reproduce_relu
+    from alexnet.reproduce.small_data import open_small_data
+    from alexnet.reproduce.training_facts import choose_device
+
+    folder, where = out or Path("reproduce/relu"), choose_device(device)
+    with counted("reading pictures") as count:
+        opened = open_small_data(data, limit, seed, lambda part: count)
+    _write(reproduce_relu(opened, epochs, seed, folder, where, counted), folder)
+
+
 def _folder(out: Path | None, source: Path) -> Path:
     """Return where results go: under the run, or beside the model, unless it is said."""
     return out or (source / "reproduce" if source.is_dir() else source.parent / "reproduce")
