@@ -139,19 +139,20 @@ def _trained(epochs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return add
 
 
-def _limit(default: int | None, shown: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _limit(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add --limit."""
     return click.option(
         "--limit",
         type=click.IntRange(min=1),
         default=default,
-        help=f"Training pictures at most, drawn by the seed  [default: {shown}]",
+        show_default=True,
+        help="Training pictures at most, drawn by the seed.",
     )
 
 
 @reproduce.command(epilog="\b\nExample:\n  alexnet reproduce relu --data data/cifar10 --limit 50000")
 @_trained(40)
-@_limit(10_000, "10000")
+@_limit(10_000)
 def relu(data: Path, epochs: int, seed: int, out: Path | None, device: Any, limit: int) -> None:
     """Figure 1: epochs to 25 % training error with ReLUs and with tanh units, each at the best of three rates.
 
@@ -166,6 +167,40 @@ def relu(data: Path, epochs: int, seed: int, out: Path | None, device: Any, limi
     with counted("reading pictures") as count:
         opened = open_small_data(data, limit, seed, lambda part: count)
     _write(reproduce_relu(opened, epochs, seed, folder, where, counted), folder)
+
+
+@reproduce.command(
+    epilog="\b\nExamples:\n  alexnet reproduce lrn --data data/cifar10\n"
+    "  alexnet reproduce lrn --data data/cifar10 --epochs 100 --limit 50000 --batch 128 --width 1"
+)
+@_trained(8)
+@_limit(20_000)
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures in a batch; 128 in the paper."
+)
+@click.option(
+    "--width",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="Factor on the numbers of maps; 1 in the paper.",
+)
+def lrn(
+    data: Path, epochs: int, seed: int, out: Path | None, device: Any, limit: int, batch: int, width: float
+) -> None:
+    """Section 3.3: the test error of the network with two locally connected layers, normalised and not.
+
+    Each network is saved after every epoch: the same command goes on where it was stopped.
+    """
+    from alexnet.progress import counted
+    from alexnet.reproduce.lrn import Budget, reproduce_lrn
+    from alexnet.reproduce.small_data import open_small_data
+    from alexnet.reproduce.training_facts import choose_device
+
+    folder, where = out or Path("reproduce/lrn"), choose_device(device)
+    with counted("reading pictures") as count:
+        opened = open_small_data(data, limit, seed, lambda part: count)
+    _write(reproduce_lrn(opened, Budget(epochs, batch, width), seed, folder, where, counted), folder)
 
 
 def _folder(out: Path | None, source: Path) -> Path:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: extra plot")
 
 from alexnet.errors import DeviceError, InputError
-from alexnet.reproduce import small_training
+from alexnet.reproduce import lrn, small_training
 from alexnet.reproduce.relu import GOAL, RATES, four_layers, member
 from alexnet.reproduce.small_data import SmallData, open_small_data
 from alexnet.reproduce.small_training import Epoch, SmallTrainer, epochs_to
@@ -171,3 +171,79 @@ def test_a_gpu_asked_for_in_vain() -> None:
         assert choose_device("auto") == CPU
         with pytest.raises(DeviceError, match="no NVIDIA GPU"):
             choose_device("cuda")
+
+
+def test_a_locally_connected_layer_is_a_convolution_where_its_kernels_are_alike() -> None:
+    random = torch.Generator().manual_seed(0)
+    kernels, x = torch.randn(4, 3, 3, 3, generator=random), torch.randn(2, 3, 5, 5, generator=random)
+    layer = lrn.LocallyConnected(3, 4, 5)
+    with torch.no_grad():
+        layer.weight.copy_(kernels.reshape(4, 27).T.expand(25, 27, 4))
+        layer.bias[2] = 7.0
+    expected = torch.nn.functional.conv2d(x, kernels, torch.tensor([0.0, 0.0, 7.0, 0.0]), padding=1)
+    torch.testing.assert_close(layer(x), expected)
+    with torch.no_grad():
+        layer.weight[12] = 0.0
+    changed = (layer(x) - expected).abs().amax(dim=(0, 1)) > 1e-4
+    assert changed.nonzero().tolist() == [[2, 2]]
+
+
+def test_normalisation_adds_no_weights_and_follows_the_files_of_2012() -> None:
+    plain, normalised = (lrn.local_network(value, 24, 10, 0, 1.0) for value in (False, True))
+    assert [(name, list(weight.shape)) for name, weight in plain.named_parameters()] == [
+        ("conv1.weight", [64, 3, 5, 5]),
+        ("conv1.bias", [64]),
+        ("conv2.weight", [64, 64, 5, 5]),
+        ("conv2.bias", [64]),
+        ("local3.weight", [36, 576, 32]),
+        ("local3.bias", [32, 6, 6]),
+        ("local4.weight", [36, 288, 32]),
+        ("local4.bias", [32, 6, 6]),
+        ("fc5.weight", [10, 1152]),
+        ("fc5.bias", [10]),
+    ]
+    assert all(map(torch.equal, plain.parameters(), normalised.parameters()))
+    assert lrn.local_network(True, 24, 10, 0, 0.25).conv2.weight.detach().std() == pytest.approx(0.02, rel=0.1)
+    assert float(plain.conv2.weight.detach().std()) == pytest.approx(0.01, rel=0.05)
+    # cuda-convnet's response normalisation divides alpha by the size, as torch's own does.
+    a = torch.rand(2, 64, 3, 3) * 300
+    expected = torch.nn.functional.local_response_norm(a, 5, alpha=0.001, beta=0.75, k=1.0)
+    torch.testing.assert_close(normalised.lrn1(a), expected)
+
+
+def test_the_last_three_layers_decay_and_biases_learn_at_twice_the_rate(data: SmallData, tmp_path: Path) -> None:
+    one = lrn.member("with", data, lrn.Budget(6, 32, 0.5), 0)
+    groups = {}
+    trainer = SmallTrainer(one, data, tmp_path / "x", CPU)
+    for (name, _), group in zip(trainer.network.named_parameters(), trainer.sgd.param_groups, strict=True):
+        groups[name] = (group["weight_decay"], group["rate"])
+    assert groups["conv2.weight"] == (0.0, 1.0)
+    assert groups["local3.weight"] == groups["fc5.weight"] == (0.004, 1.0)
+    assert {groups[name] for name in groups if name.endswith("bias")} == {(0.0, 2.0)}
+    assert one.recipe.schedule.drop_after == (5,)
+
+
+def test_lrn_prints_both_errors_beside_the_papers_and_resumes(
+    pictures: Path, run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("reproduce", "lrn", "--data", pictures, "--epochs", "2", "--width", "0.25", "--device", "cpu", "-o")
+    done = run_cli(*asked, tmp_path / "whole")
+    assert done.exit_code == 0, done.output
+    assert "13 % of CIFAR-10's test pictures" in done.output
+    epoch, calls = SmallTrainer._epoch, [0]
+
+    def killed(*arguments: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 4:
+            raise KeyboardInterrupt
+        epoch(*arguments)
+
+    monkeypatch.setattr(SmallTrainer, "_epoch", killed)
+    assert run_cli(*asked, tmp_path / "x").exit_code != 0
+    assert run_cli(*asked, tmp_path / "x").exit_code == 0
+    assert calls[0] == 5
+    whole, resumed = (values(tmp_path / name, "lrn") for name in ("whole", "x"))
+    assert resumed == whole
+    assert [len(whole["val_error"][name]) for name in ("without", "with")] == [2, 2]
+    assert [row["the paper's"] for row in whole["table"]] == ["13 %", "11 %"]
+    assert whole["facts"]["width"] == "0.25"
