@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "describe": ("alexnet.commands", "describe", "Print the layer table of a recipe."),
     "data": ("alexnet.train.data.commands", "data", "Draw the embedded pictures."),
     "train": ("alexnet.train.commands", "train", "Train a network from a recipe."),
+    "plan": ("alexnet.train.commands", "plan", "Predict how fast many devices train a recipe, and recommend a mesh."),
     "convert": ("alexnet.train.commands", "convert", "Split a run's checkpoint by columns, or merge it."),
     "import": (
         "alexnet.export.import_commands",

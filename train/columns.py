@@ -19,11 +19,7 @@ from torch.nn import functional
 from alexnet.architecture import Architecture, Conv, MapNorm, Pool, Relu, ResponseNorm, Row, Step
 from alexnet.train.lrn import LocalMapNorm, LocalResponseNorm
 from alexnet.train.network import PaperDropout
-
-
-def shares(size: int, columns: int) -> list[int]:
-    """Return how many of `size` maps, neurons or classes each column holds; the first ones hold what is left over."""
-    return [size // columns + (column < size % columns) for column in range(columns)]
+from alexnet.train.traffic import shares
 
 
 @dataclass
@@ -214,15 +210,3 @@ def _cut(tensor: Tensor, columns: int) -> tuple[Tensor, ...]:
 def merge_states(parts: Sequence[State]) -> dict[str, Tensor]:
     """Return the merged tensors of all columns' parts, bit for bit what `split_state` cut."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def expected_traffic(architecture: Architecture, batch: int) -> dict[str, int]:
-    """Return the bytes of float32 that one column of equal shares receives in a forward pass, by layer (Figure 2)."""
-    columns = architecture.columns
-    received = {}
-    for place, row in enumerate(architecture.rows()):
-        layer = row.layer
-        if place and (not isinstance(layer, Conv) or layer.sees == "both"):
-            received[layer.name] = batch * row.input.size * (columns - 1) // columns * 4
-    received["logits"] = batch * architecture.classes * (columns - 1) // columns * 4
-    return received

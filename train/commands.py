@@ -1,7 +1,8 @@
-"""The commands `alexnet train` and `alexnet convert`."""
+"""The commands `alexnet train`, `alexnet plan` and `alexnet convert`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -67,6 +68,71 @@ def train(
 
     order = Order(recipe, data, overrides, out, resume, init_from, columns == "split", threads)
     train_with_progress(order, RUNS)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  alexnet plan --gpus 16 --network 12.5 --images-per-second 3000
+  alexnet plan --gpus 8 --network 25 --latency 10 --measure --json > plan.json
+  alexnet plan --gpus 64 --network 25 --measured plan.json --set sgd.batch=1024
+"""
+)
+@click.option("--gpus", type=click.IntRange(min=1, max=65536), required=True, help="Devices there would be.")
+@click.option("--network", type=float, required=True, metavar="GB/S", help="Bandwidth of each device, each way.")
+@click.option("--latency", type=float, default=20.0, show_default=True, metavar="US", help="Microseconds a message.")
+@click.option("--recipe", default="imagenet", show_default=True, help="A recipe's name, or the path of a .toml file.")
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe.")
+@click.option("--images-per-second", type=float, metavar="RATE", help="What one device trains, as you measured it.")
+@click.option("--measure", is_flag=True, help="Measure a few steps on this machine's device.")
+@click.option(
+    "--measured",
+    type=click.Path(path_type=Path),
+    metavar="JSON",
+    help="What --measure --json found elsewhere.",
+)
+@click.option(
+    "--pictures",
+    type=click.IntRange(min=1),
+    default=1_281_167,
+    show_default=True,
+    help="Pictures of an epoch; the default is ILSVRC-2012's training set.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of --measure  [default: all cores]")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def plan(
+    gpus: int,
+    network: float,
+    latency: float,
+    recipe: str,
+    overrides: tuple[str, ...],
+    images_per_second: float | None,
+    measure: bool,
+    measured: Path | None,
+    pictures: int,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Predict how fast meshes of data x column devices train a recipe, and recommend one.
+
+    From what one device computes and the bytes that cross, layer by layer; the assumptions are printed with it.
+    """
+    if (images_per_second is not None) + measure + (measured is not None) != 1:
+        raise click.UsageError("Say what one device computes by one of --images-per-second, --measure and --measured.")
+    from alexnet.recipe_file import load_recipe
+    from alexnet.train.plan import Network, make_plan, plan_text, plan_values, read_compute, stated_compute
+
+    loaded = load_recipe(recipe, overrides)
+    if images_per_second is not None:
+        compute = stated_compute(images_per_second)
+    elif measured is not None:
+        compute = read_compute(measured)
+    else:
+        from alexnet.train.measure import measure_compute
+
+        compute = measure_compute(loaded, threads=threads)
+    made = make_plan(loaded, gpus, compute, Network(network * 1e9, latency / 1e6), pictures)
+    click.echo(json.dumps(plan_values(made), indent=2) if as_json else plan_text(made))
 
 
 @click.command(

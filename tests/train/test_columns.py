@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from alexnet.architecture import Architecture, layer_table
 from alexnet.recipe import NetworkRecipe, Recipe
-from alexnet.train.columns import SplitNetwork, expected_traffic, merge_states, shares, split_state
+from alexnet.train.columns import SplitNetwork, merge_states, split_state
 from alexnet.train.mesh import join_world, leave_world
 from alexnet.train.network import Network, start_weights
 from alexnet.train.sgd import PaperSgd
+from alexnet.train.traffic import expected_traffic, returned_traffic, shares
 from tests.train.ranks import run_ranks
 
 SMALL = NetworkRecipe(width=1 / 16, crop=64, classes=7, dropout=0.0)
@@ -80,6 +81,12 @@ def compare(tmp_path: Path, recipe: NetworkRecipe, size: int) -> float:
 )
 def test_split_and_merged_weights_agree_after_five_steps(tmp_path: Path, recipe: NetworkRecipe) -> None:
     assert compare(tmp_path, recipe, 6) < 1e-5
+    # What crosses is what the table says; the 7 logits have no equal shares.
+    expected = {name: STEPS * count for name, count in returned_traffic(layer_table(recipe), 6).items()}
+    assert ("conv1.lrn" in expected) == (recipe.lrn_scope == "layer")
+    traffic = json.loads((tmp_path / "0.json").read_text())
+    assert traffic["backward"] == expected
+    assert {name: count for name, count in traffic["forward"].items() if name != "logits"} == expected
 
 
 def test_full_width_agrees_and_its_traffic_is_the_papers(tmp_path: Path) -> None:
@@ -98,9 +105,9 @@ def test_full_width_agrees_and_its_traffic_is_the_papers(tmp_path: Path) -> None
         traffic = json.loads((tmp_path / f"{rank}.json").read_text())
         assert traffic["forward"] == {layer: STEPS * count for layer, count in expected.items()}
         # The loss is computed on both columns from all logits, so their gradient does not travel.
-        del expected["logits"]
-        assert traffic["backward"] == {layer: STEPS * count for layer, count in expected.items()}
-        expected["logits"] = size * 500 * 4
+        returned = returned_traffic(layer_table(FULL), size)
+        assert "logits" not in returned
+        assert traffic["backward"] == {layer: STEPS * count for layer, count in returned.items()}
 
 
 def test_a_column_holds_the_papers_half() -> None:
