@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "build",
         "Turn an ONNX model into a TensorRT engine and its sidecar.",
     ),
+    "package": ("alexnet.runtime.triton.commands", "package", "Turn models into a Triton model repository."),
     "infer": ("alexnet.runtime.commands", "infer", "Classify pictures, ten crops each."),
     "check": ("alexnet.reproduce.commands", "check", "Repeat a model's proof of parity, or compare any two."),
     "inspect": ("alexnet.runtime.inspect_commands", "inspect", "Say what a plan, a model or a run is."),

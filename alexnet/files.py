@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,30 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     fsync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `path` that becomes `path`, absent or empty before, only when the block ends well.
+
+    Its files are fsynced before it is renamed. Raises InputError when it cannot be written or the place was taken.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}, choose another folder") from error
+    try:
+        yield folder
+        for file in folder.rglob("*"):
+            fsync_folder(file)
+        folder.chmod(0o777 & ~umask())
+        folder.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}; mend that, or choose another folder") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    fsync_folder(path.parent)
+
+
 def umask() -> int:
     """Return the process's umask; mkstemp makes private files, and a model is meant to be shared."""
     mask = os.umask(0o022)
@@ -52,7 +77,7 @@ def umask() -> int:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable, where the platform lets a folder be opened."""
+    """Make a rename in `folder`, or the bytes of a file, durable, where the platform lets a folder be opened."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from alexnet.errors import InputError
-from alexnet.files import atomic_write, read_json, sha256_of, write_json
+from alexnet.files import atomic_folder, atomic_write, read_json, sha256_of, umask, write_json
 
 
 def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -55,3 +55,19 @@ def test_digest_of_more_than_one_block(tmp_path: Path) -> None:
     data = bytes(range(256)) * 8192
     (tmp_path / "x").write_bytes(data)
     assert sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "a" / "out") as folder:
+        (folder / "half").write_text("x")
+        raise RuntimeError("stopped")
+    assert list((tmp_path / "a").iterdir()) == []
+    (tmp_path / "a" / "out").mkdir()
+    with atomic_folder(tmp_path / "a" / "out") as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "whole").write_text("x")
+    assert [path.name for path in (tmp_path / "a").rglob("*")] == ["out", "sub", "whole"]
+    assert (tmp_path / "a" / "out").stat().st_mode & 0o777 == 0o777 & ~umask()
+    with pytest.raises(InputError, match="cannot write"), atomic_folder(tmp_path / "a" / "out") as folder:
+        (folder / "other").write_text("y")
+    assert [path.name for path in (tmp_path / "a").rglob("*")] == ["out", "sub", "whole"]

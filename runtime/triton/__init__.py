@@ -1,0 +1,1 @@
+"""A Triton model repository made of exported models and plans."""
