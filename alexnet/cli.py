@@ -55,6 +55,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "gallery",
         "Open a local page that classifies the pictures dropped on it.",
     ),
+    "index": (
+        "alexnet.reproduce.index_commands",
+        "index",
+        "Index pictures by the last hidden layer, to be searched.",
+    ),
+    "search": ("alexnet.runtime.retrieval.commands", "search", "Find the pictures of an index nearest to another."),
     "benchmark": (
         "alexnet.runtime.benchmark.commands",
         "benchmark",

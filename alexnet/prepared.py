@@ -108,6 +108,17 @@ def read_index(path: Path) -> dict[str, Any]:
     return index
 
 
+def check_preprocessing(path: Path, index: dict[str, Any], wanted: Preprocessing, model: Path) -> None:
+    """Raise InputError, with the command that mends it, unless prepared data are as a model takes its pictures."""
+    found = Preprocessing.from_values(index["preprocessing"])
+    if found != wanted:
+        raise InputError(
+            f"{path} is prepared at {found.side} pixels ({found.resize}), {model} takes {wanted.side} "
+            f"({wanted.resize}); prepare it again with: "
+            f"alexnet data prepare SOURCE OUT --size {wanted.side} --resize {wanted.rule}"
+        )
+
+
 def open_prepared_part(path: Path, index: dict[str, Any], part: str) -> PreparedPart:
     """Return a part over its shards; InputError when a shard's size is not that of the index."""
     names: list[str] = []

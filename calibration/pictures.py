@@ -17,7 +17,7 @@ from alexnet.class_folders import folder_classes
 from alexnet.errors import InputError
 from alexnet.files import sha256_of
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
-from alexnet.prepared import is_prepared, open_prepared_part, read_index
+from alexnet.prepared import check_preprocessing, is_prepared, open_prepared_part, read_index
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -66,14 +66,8 @@ def open_parts(data: Path, metadata: Classifier, model: Path) -> DataParts:
     """
     if is_prepared(data):
         index = read_index(data)
-        classes, found = tuple(index["classes"]), Preprocessing.from_values(index["preprocessing"])
-        if found != metadata.preprocessing:
-            raise InputError(
-                f"{data} is prepared at {found.side} pixels ({found.resize}), {model} takes "
-                f"{metadata.preprocessing.side} ({metadata.preprocessing.resize}); prepare it again with: "
-                f"alexnet data prepare SOURCE OUT --size {metadata.preprocessing.side} "
-                f"--resize {metadata.preprocessing.rule}"
-            )
+        classes = tuple(index["classes"])
+        check_preprocessing(data, index, metadata.preprocessing, model)
         parts = [_prepared(data, index, part) for part in ("train", "val")]
     else:
         classes = folder_classes(data)

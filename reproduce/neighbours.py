@@ -17,10 +17,10 @@ import numpy.typing as npt
 from alexnet.calibration.pictures import PicturePart, balanced, open_parts
 from alexnet.errors import InputError
 from alexnet.files import atomic_write, read_json, write_bytes
-from alexnet.reproduce.page import Findings, data_digest, facts_of, import_figures
-from alexnet.reproduce.predictions import short
+from alexnet.reproduce.page import Findings, data_digest, facts_of
 from alexnet.runtime.backends import Backend, BackendOptions, open_backend
 from alexnet.runtime.ensemble import with_features
+from alexnet.runtime.retrieval.show import draw
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -130,20 +130,3 @@ def _kept(backend: Backend, part: PicturePart, places: Sequence[int], out: Path,
         chunks.append(np.load(file, allow_pickle=False))
         count(min(first + CHUNK, len(places)), len(places))
     return np.concatenate(chunks)
-
-
-def draw(queries: Pixels, found: Sequence[Pixels], labels: Sequence[str], named: Sequence[Sequence[str]]) -> Any:
-    """Return the figure: a row a query, the query apart from its neighbours, each under its class."""
-    across = 1 + max(len(row) for row in found)
-    figure = import_figures().Figure(figsize=(1.45 * (across + 0.4), 1.7 * len(queries)), layout="constrained")
-    widths = [1.0, 0.12, *[1.0] * (across - 1)]
-    axes = figure.subplots(len(queries), across + 1, squeeze=False, width_ratios=widths)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for row, (query, pictures) in enumerate(zip(queries, found, strict=True)):
-        axes[row][0].imshow(query)
-        axes[row][0].set_title(short(labels[row], 16), fontsize=9, fontweight="bold")
-        for place, picture in enumerate(pictures):
-            axes[row][place + 2].imshow(picture)
-            axes[row][place + 2].set_title(short(named[row][place], 16), fontsize=9)
-    return figure

@@ -18,8 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from alexnet import __version__
-from alexnet.errors import missing_package
+from alexnet import __version__, figures
 from alexnet.files import write_bytes, write_json
 from alexnet.prepared import INDEX, is_prepared
 
@@ -53,12 +52,7 @@ class Findings:
 
 def import_figures() -> ModuleType:
     """Return matplotlib's figure module; MissingPackageError when it is not installed."""
-    try:
-        from matplotlib import figure
-    except ImportError:
-        raise missing_package("matplotlib", "plot", "alexnet reproduce") from None
-    module: ModuleType = figure
-    return module
+    return figures.import_figures("alexnet reproduce")
 
 
 def facts_of(seed: int | None, packages: Sequence[str], **more: str) -> dict[str, str]:

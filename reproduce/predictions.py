@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from alexnet.calibration.pictures import balanced, open_parts
 from alexnet.crops import CROPS
+from alexnet.figures import short
 from alexnet.reproduce.page import Findings, data_digest, facts_of, import_figures
 from alexnet.reproduce.subjects import open_subject
 
@@ -57,11 +58,6 @@ def reproduce_predictions(path: Path, data: Path, pictures: int, seed: int) -> F
             data=data_digest(data, [part.digest(place) for place in places]),
         ),
     )
-
-
-def short(name: str, length: int = 22) -> str:
-    """Return a class name cut to a length that a figure has room for."""
-    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def draw(shown: Pixels, labels: Sequence[str], named: Sequence[Sequence[str]], bars: Sequence[Floats]) -> Any:

@@ -49,17 +49,17 @@ def _npy(path: Path, described: dict[str, Any]) -> Iterator[Add]:
             nonlocal length
             if not names:
                 length = len(features)
-                file.write(_header(0, length))
+                file.write(npy_header(0, length))
             names.append(str(picture))
             file.write(features.astype("<f4").tobytes())
 
         yield add
         file.seek(0)
-        file.write(_header(len(names), length))
+        file.write(npy_header(len(names), length))
         beside.write(json.dumps({**described, "paths": names}, indent=1).encode())
 
 
-def _header(rows: int, length: int) -> bytes:
+def npy_header(rows: int, length: int) -> bytes:
     """Return the header of a .npy file, version 1.0 (NumPy's format specification), 128 bytes for any shape."""
     text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {length}), }}"
     return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from alexnet.errors import missing_package
+from alexnet import figures
 from alexnet.files import atomic_write
 from alexnet.runtime.benchmark.results import Report
 
@@ -15,12 +15,7 @@ SUFFIXES = (".svg", ".png")
 
 def import_figures() -> ModuleType:
     """Return matplotlib's figure module; MissingPackageError when it is not installed."""
-    try:
-        from matplotlib import figure
-    except ImportError:
-        raise missing_package("matplotlib", "plot", "--plot") from None
-    module: ModuleType = figure
-    return module
+    return figures.import_figures("--plot")
 
 
 def plot_report(report: Report, path: Path) -> None:

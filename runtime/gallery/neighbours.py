@@ -18,6 +18,21 @@ MOST = 20_000
 Count = Callable[[int, int | None], None]
 
 
+def nearest_rows(features: Floats, wanted: Floats, number: int) -> list[tuple[int, float]]:
+    """Return the rows of features [N, F] nearest to `wanted` [F], nearest first, with their Euclidean distances.
+
+    Rows at the same distance keep their order. `features` may be a file mapped into memory: it is read in blocks.
+    """
+    if not len(features):
+        return []
+    # In float64, block by block: squares of large features cancel in float32, and differences of all take memory.
+    blocks = [features[first : first + 1024] for first in range(0, len(features), 1024)]
+    asked = wanted.astype(np.float64)
+    distances = np.sqrt(np.concatenate([np.square(block - asked).sum(axis=1) for block in blocks]))
+    order = np.argsort(distances, kind="stable")[:number]
+    return [(int(row), float(distances[row])) for row in order]
+
+
 @dataclass(frozen=True)
 class Neighbours:
     """Pictures with their features float32 [N, F], the mean over the crops, and their best class."""
@@ -28,14 +43,7 @@ class Neighbours:
 
     def nearest(self, features: Floats, number: int) -> list[tuple[int, float]]:
         """Return the places of the pictures nearest to features [F], nearest first, with their Euclidean distances."""
-        if not self.paths:
-            return []
-        # In float64, block by block: squares of large features cancel in float32, and differences of all take memory.
-        blocks = [self.features[first : first + 1024] for first in range(0, len(self.paths), 1024)]
-        wanted = features.astype(np.float64)
-        distances = np.sqrt(np.concatenate([np.square(block - wanted).sum(axis=1) for block in blocks]))
-        order = np.argsort(distances, kind="stable")[:number]
-        return [(int(place), float(distances[place])) for place in order]
+        return nearest_rows(self.features, features, number)
 
 
 def index_pictures(backend: Backend, paths: Iterable[Path], say: Callable[[str], None], count: Count) -> Neighbours:
