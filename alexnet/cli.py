@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "gallery",
         "Open a local page that classifies the pictures dropped on it.",
     ),
+    "serve": ("alexnet.runtime.serve.commands", "serve", "Serve models over HTTP, by the Open Inference Protocol."),
     "benchmark": (
         "alexnet.runtime.benchmark.commands",
         "benchmark",
