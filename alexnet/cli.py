@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Index pictures by the last hidden layer, to be searched.",
     ),
     "search": ("alexnet.runtime.retrieval.commands", "search", "Find the pictures of an index nearest to another."),
+    "serve": ("alexnet.runtime.serve.commands", "serve", "Serve models over HTTP, by the Open Inference Protocol."),
     "benchmark": (
         "alexnet.runtime.benchmark.commands",
         "benchmark",

@@ -132,10 +132,10 @@ def _damage_as_picture_error(data: bytes, name: str) -> Iterator[None]:
         raise PictureError(f"{name} cannot be decoded, it is truncated or damaged: {error}; replace it") from None
 
 
-def _opened(data: bytes, name: str) -> Image.Image:
+def _opened(data: bytes, name: str, limit: int = PIXEL_LIMIT) -> Image.Image:
     """Return the picture with its header read and nothing decoded; PictureError when it is too large."""
     image = Image.open(io.BytesIO(data), formats=FORMATS)
-    _refuse_size(image.width, image.height, name)
+    _refuse_size(image.width, image.height, name, limit)
     return image
 
 
@@ -151,11 +151,11 @@ def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
     return pixels if turn is None else pixels.transpose(turn)
 
 
-def _refuse_size(width: int, height: int, name: str) -> None:
+def _refuse_size(width: int, height: int, name: str, limit: int) -> None:
     """Raise PictureError for a picture of no pixels or more than the limit."""
-    if width * height > PIXEL_LIMIT:
+    if width * height > limit:
         raise PictureError(
-            f"{name} has {width} x {height} = {width * height:,} pixels, the limit is {PIXEL_LIMIT:,}; make it smaller"
+            f"{name} has {width} x {height} = {width * height:,} pixels, the limit is {limit:,}; make it smaller"
         )
     if width < 1 or height < 1:
         raise PictureError(f"{name} has {width} x {height} pixels; replace it")
@@ -220,9 +220,24 @@ def load_picture(
     header Pillow has read and allowed, in Pillow's place, or None.
     Any number of threads may call it; pictures of more than LARGE pixels are decoded one at a time.
     """
-    data, name = _read(path), str(path)
+    return picture_of(_read(path), str(path), preprocessing, scaled=scaled, decode=decode)
+
+
+def picture_of(
+    data: bytes,
+    name: str,
+    preprocessing: Preprocessing,
+    *,
+    scaled: bool = False,
+    decode: Decode | None = None,
+    limit: int = PIXEL_LIMIT,
+) -> Pixels:
+    """Return the encoded picture `data`, called `name` in errors, as `load_picture` does that of a file.
+
+    `limit` is the most pixels, where less than PIXEL_LIMIT is to be allowed.
+    """
     with _damage_as_picture_error(data, name):
-        image = _opened(data, name)
+        image = _opened(data, name, limit)
         large = image.width * image.height > LARGE
         if scaled:
             # libjpeg's scaling in the frequency domain; Pillow ignores it for other formats.

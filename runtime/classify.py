@@ -72,10 +72,10 @@ def classify(
     `say` is told; `workers` threads decode, by `load`.
     `features` asks for the last hidden layer, the mean of the crops' or that of the centre crop.
     """
-    runner = _Runner(backend, min(batch, backend.largest_batch or batch), features, say)
+    runner = Runner(backend, min(batch, backend.largest_batch or batch), features, say)
     at_once = getattr(backend, "in_flight", 1)
     decoders, running = ThreadPoolExecutor(workers), ThreadPoolExecutor(at_once)
-    answered: deque[tuple[Files, Future[_Answers]]] = deque()
+    answered: deque[tuple[Files, Future[Answers]]] = deque()
     try:
         for files, pictures in _batches(backend, paths, decoders, runner, load):
             answered.append((files, running.submit(runner.answers, pictures)))
@@ -90,7 +90,7 @@ def classify(
 
 
 def _batches(
-    backend: Backend, paths: Iterable[Path], decoders: ThreadPoolExecutor, runner: _Runner, load: Load
+    backend: Backend, paths: Iterable[Path], decoders: ThreadPoolExecutor, runner: Runner, load: Load
 ) -> Iterator[tuple[Files, Pixels]]:
     """Yield files and the pictures [N, S, S, 3] of the good ones, N whole batches but for the last."""
     waiting: deque[tuple[Path, Future[Pixels | PictureError]]] = deque()
@@ -130,10 +130,10 @@ def _load(path: Path, backend: Backend, load: Load) -> Pixels | PictureError:
 
 
 # Probabilities [N, classes], and features [N, F] where they were asked for.
-_Answers = tuple[Floats, Floats | None]
+Answers = tuple[Floats, Floats | None]
 
 
-class _Runner:
+class Runner:
     """Runs batches of at most `size` pictures; where memory runs out it halves the size and goes on."""
 
     def __init__(
@@ -141,9 +141,9 @@ class _Runner:
     ) -> None:
         self.backend, self.size, self.features, self.say = backend, size, features, say
 
-    def answers(self, pictures: Pixels) -> _Answers:
+    def answers(self, pictures: Pixels) -> Answers:
         """Return the answers for pictures, in parts that fit; OutOfMemory when a single picture does not."""
-        parts: list[_Answers] = []
+        parts: list[Answers] = []
         first = 0
         while first < len(pictures):
             try:
@@ -160,7 +160,7 @@ class _Runner:
         answers = np.concatenate([answer for answer, _ in parts]) if parts else np.empty((0, 0), dtype=np.float32)
         return answers, np.concatenate(layers) if layers else None
 
-    def _run(self, pictures: Pixels) -> _Answers:
+    def _run(self, pictures: Pixels) -> Answers:
         """Return the answers of one batch."""
         if self.features is None:
             return self.backend.probabilities(pictures), None
@@ -170,7 +170,7 @@ class _Runner:
         return probabilities, layer[:, min(CENTRE, layer.shape[1] - 1)]
 
 
-def _results(backend: Backend, files: Files, future: Future[_Answers], top: int) -> Iterator[Result]:
+def _results(backend: Backend, files: Files, future: Future[Answers], top: int) -> Iterator[Result]:
     """Yield the results of one batch, errors in their places."""
     answers, layers = future.result()
     row, labels = 0, backend.metadata.labels
@@ -182,6 +182,15 @@ def _results(backend: Backend, files: Files, future: Future[_Answers], top: int)
         row += 1
         if not np.isfinite(probabilities).all():
             raise ModelError(f"the model answers NaN or infinity for {path}; see what alexnet check says of it")
-        best = np.argsort(-probabilities, kind="stable")[:top]
-        found = tuple(Answer(labels[place], float(probabilities[place])) for place in best)
-        yield Result(path, found, features=features)
+        yield Result(path, best_answers(probabilities, labels, top), features=features)
+
+
+def best_answers(probabilities: Floats, labels: tuple[str, ...], top: int) -> tuple[Answer, ...]:
+    """Return the `top` classes of one picture's probabilities [classes], best first, equals in the labels' order."""
+    return tuple(Answer(labels[place], float(probabilities[place])) for place in best_places(probabilities, top))
+
+
+def best_places(probabilities: Floats, top: int) -> list[int]:
+    """Return the places of the `top` largest of one picture's probabilities [classes], largest first."""
+    places: list[int] = np.argsort(-probabilities, kind="stable")[:top].tolist()
+    return places

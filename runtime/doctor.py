@@ -36,7 +36,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "report": (("jinja2", "matplotlib"), "the page of alexnet report"),
     "retrieval": (("usearch",), "the approximate index of alexnet index and alexnet search"),
     "ray": (("ray", "pyarrow"), "inference by many workers: alexnet infer --ray"),
-    "serve": (("ray",), "alexnet serve"),
+    "serve": (("prometheus-client", "starlette", "uvicorn"), "serving over HTTP: alexnet serve"),
     "remote": (("fsspec",), "prepared data on object storage"),
 }
 

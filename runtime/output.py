@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from alexnet.errors import printable
 from alexnet.runtime.backends import Backend
-from alexnet.runtime.classify import Result
+from alexnet.runtime.classify import Answer, Result
 
 Write = Callable[[str], None]
 
@@ -171,5 +171,9 @@ def _picture(result: Result) -> dict[str, Any]:
     """Return a result as JSON values."""
     if result.error is not None:
         return {"path": str(result.path), "error": result.error}
-    answers = [{"label": answer.label, "probability": answer.probability} for answer in result.answers]
-    return {"path": str(result.path), "classes": answers}
+    return {"path": str(result.path), "classes": answer_values(result.answers)}
+
+
+def answer_values(answers: tuple[Answer, ...]) -> list[dict[str, Any]]:
+    """Return a picture's classes as JSON values."""
+    return [{"label": answer.label, "probability": answer.probability} for answer in answers]

@@ -1,0 +1,51 @@
+"""What Prometheus is told: requests, pictures, batches and what waits, by model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+__all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
+
+# Seconds: from a small net's batch to a full-size one behind a full queue.
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """The metrics of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        known = {"registry": self.registry, "namespace": "alexnet"}
+        self.requests = Counter("requests", "Requests that were answered", ["model", "status"], **known)
+        self.request_seconds = Histogram(
+            "request_seconds", "Time from a request's headers to its answer", ["model"], buckets=SECONDS, **known
+        )
+        self.pictures = Counter("pictures", "Pictures that were classified", ["model"], **known)
+        self.batch_pictures = Histogram(
+            "batch_pictures", "Pictures that were run together", ["model"], buckets=BATCHES, **known
+        )
+        self.batch_seconds = Histogram("batch_seconds", "Time of a batch", ["model"], buckets=SECONDS, **known)
+        self.waiting = Gauge("waiting_pictures", "Pictures that wait or are run", ["model"], **known)
+
+    def request(self, model: str, status: int, seconds: float) -> None:
+        """Count a request to a model that was answered."""
+        self.requests.labels(model, str(status)).inc()
+        self.request_seconds.labels(model).observe(seconds)
+
+    def batch(self, model: str, pictures: int, seconds: float) -> None:
+        """Count a batch."""
+        self.pictures.labels(model).inc(pictures)
+        self.batch_pictures.labels(model).observe(pictures)
+        self.batch_seconds.labels(model).observe(seconds)
+
+    def watch(self, model: str, waiting: Callable[[], float]) -> None:
+        """Show what a model has waiting, asked for at each scrape."""
+        self.waiting.labels(model).set_function(waiting)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,81 @@
+"""`alexnet serve` as a process of its own, over the colour model."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.conftest import colour_model
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: status, headers, body."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that runs."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return "127.0.0.1", self.port
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        """Send one request on a connection of its own."""
+        connection = http.client.HTTPConnection(*self.address, timeout=20)
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+
+@contextlib.contextmanager
+def serving(*arguments: str | Path) -> Iterator[Served]:
+    """Start `alexnet serve` at a free port, and end it."""
+    line = [sys.executable, "-m", "alexnet", "serve", "--port", "0", *map(str, arguments)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            first = process.stdout.readline()
+            assert first.startswith("http://127.0.0.1:"), process.stderr.read()
+            yield Served(process, int(first.split(" ")[0].rpartition(":")[2]))
+        finally:
+            process.terminate()
+            try:
+                process.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Two models, `colours` and `sharp`, which differ in their gain."""
+    folder = tmp_path_factory.mktemp("models")
+    colours, sharp = colour_model(folder / "colours.onnx"), colour_model(folder / "b.onnx", gain=0.1)
+    with serving("--engine", colours, "--engine", f"sharp={sharp}") as server:
+        yield server
