@@ -151,6 +151,8 @@ def reproduce_ablations(
             ("torch",),
             recipe=recipe.name,
             epochs=str(epochs),
+            batch=str(recipe.sgd.batch),
+            learning_rate=f"{recipe.sgd.learning_rate:g}",
             **training_facts(digest, len(parts["train"].labels), device),
         ),
     )

@@ -208,11 +208,15 @@ def lrn(
 
 @reproduce.command(
     epilog="\b\nExamples:\n  alexnet reproduce ablations --data data/quickstart\n"
+    "  alexnet reproduce ablations --data data/quickstart --epochs 6 --set sgd.batch=16\n"
     "  alexnet reproduce ablations --data data/imagenette --recipe imagenette --epochs 45"
 )
 @_trained(20)
 @click.option("--recipe", default="quickstart", show_default=True, help="The whole network: a name or a .toml file.")
-def ablations(data: Path, epochs: int, seed: int, out: Path | None, device: Any, recipe: str) -> None:
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change a field of it; repeatable.")
+def ablations(
+    data: Path, epochs: int, seed: int, out: Path | None, device: Any, recipe: str, overrides: tuple[str, ...]
+) -> None:
     """Errors without each ingredient: two columns, normalisation, overlap, colour noise, dropout, a middle layer.
 
     Each network is a run, saved after every epoch: the same command goes on where it was stopped.
@@ -223,7 +227,7 @@ def ablations(data: Path, epochs: int, seed: int, out: Path | None, device: Any,
     from alexnet.reproduce.training_facts import choose_device
 
     folder, where = out or Path("reproduce/ablations"), choose_device(device)
-    _write(reproduce_ablations(load_recipe(recipe), data, epochs, seed, folder, where, counted), folder)
+    _write(reproduce_ablations(load_recipe(recipe, overrides), data, epochs, seed, folder, where, counted), folder)
 
 
 def _folder(out: Path | None, source: Path) -> Path:

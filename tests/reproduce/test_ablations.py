@@ -83,7 +83,7 @@ def test_drops_of_the_rate_keep_their_share_of_the_epochs() -> None:
 def test_all_ablations_are_trained_and_stand_beside_the_papers(
     root: Path, run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = run_cli(*asked(root, tmp_path, "--seed", "3"))
+    done = run_cli(*asked(root, tmp_path, "--seed", "3", "--set", "sgd.learning_rate=0.02"))
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads((tmp_path / "ablations.json").read_text())
     assert list(found["networks"]) == [
@@ -104,11 +104,11 @@ def test_all_ablations_are_trained_and_stand_beside_the_papers(
     page = (tmp_path / "ablations.html").read_text()
     for text in found["facts"].values():
         assert text in page
-    assert found["facts"]["seed"] == "3"
+    assert (found["facts"]["seed"], found["facts"]["learning rate"]) == ("3", "0.02")
     # Nothing is trained or measured again.
     monkeypatch.setattr(Trainer, "fit", None)
     monkeypatch.setattr(ablations, "evaluate", None)
-    assert run_cli(*asked(root, tmp_path, "--seed", "3")).exit_code == 0
+    assert run_cli(*asked(root, tmp_path, "--seed", "3", "--set", "sgd.learning_rate=0.02")).exit_code == 0
     assert json.loads((tmp_path / "ablations.json").read_text()) == found
     refused = run_cli(*asked(root, tmp_path, "--seed", "4"))
     assert (refused.exit_code, "give another --out" in refused.stderr) == (3, True)
