@@ -74,8 +74,10 @@ def variants(recipe: Recipe) -> list[Variant]:
 
     # The last convolution keeps its size, so that the fully connected layers, most of the weights, keep theirs.
     halved = (*(kernels // 2 for kernels in network.kernels[:-1]), network.kernels[-1])
-    shorter = {name: _without(getattr(network, name)) for name in ("kernels", "sizes", "strides", "sees", "steps")}
-    spared = {"spread": _without(start.spread), "bias": _without(start.bias)}
+    shorter: dict[str, Any] = {
+        name: _without(getattr(network, name)) for name in ("kernels", "sizes", "strides", "sees", "steps")
+    }
+    spared: dict[str, Any] = {"spread": _without(start.spread), "bias": _without(start.bias)}
     return [
         Variant("whole", recipe),
         changed("one column", "+1.7", "+1.2", columns=1, kernels=halved),
