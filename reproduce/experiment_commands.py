@@ -36,10 +36,13 @@ Examples:
   alexnet reproduce predictions model.onnx --data data/quickstart
   alexnet reproduce neighbours model.onnx --data data/quickstart
   alexnet reproduce table2 runs/quickstart-00? --data data/quickstart
+  alexnet reproduce relu --data data/cifar10
+  alexnet reproduce lrn --data data/cifar10
+  alexnet reproduce ablations --data data/quickstart
 """
 )
 def reproduce() -> None:
-    """Make one of the paper's figures or tables from networks that were trained here.
+    """Make one of the paper's figures or tables, from given networks or from ones that it trains.
 
     Each prints the paper's statement beside what was found, and writes NAME.json, NAME.png and NAME.html.
     """
@@ -201,6 +204,30 @@ def lrn(
     with counted("reading pictures") as count:
         opened = open_small_data(data, limit, seed, lambda part: count)
     _write(reproduce_lrn(opened, Budget(epochs, batch, width), seed, folder, where, counted), folder)
+
+
+@reproduce.command(
+    epilog="\b\nExamples:\n  alexnet reproduce ablations --data data/quickstart\n"
+    "  alexnet reproduce ablations --data data/quickstart --epochs 6 --set sgd.batch=16\n"
+    "  alexnet reproduce ablations --data data/imagenette --recipe imagenette --epochs 45"
+)
+@_trained(20)
+@click.option("--recipe", default="quickstart", show_default=True, help="The whole network: a name or a .toml file.")
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change a field of it; repeatable.")
+def ablations(
+    data: Path, epochs: int, seed: int, out: Path | None, device: Any, recipe: str, overrides: tuple[str, ...]
+) -> None:
+    """Errors without each ingredient: two columns, normalisation, overlap, colour noise, dropout, a middle layer.
+
+    Each network is a run, saved after every epoch: the same command goes on where it was stopped.
+    """
+    from alexnet.progress import counted
+    from alexnet.recipe_file import load_recipe
+    from alexnet.reproduce.ablations import reproduce_ablations
+    from alexnet.reproduce.training_facts import choose_device
+
+    folder, where = out or Path("reproduce/ablations"), choose_device(device)
+    _write(reproduce_ablations(load_recipe(recipe, overrides), data, epochs, seed, folder, where, counted), folder)
 
 
 def _folder(out: Path | None, source: Path) -> Path:

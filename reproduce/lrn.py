@@ -137,7 +137,8 @@ def reproduce_lrn(
         name="lrn",
         title="Section 3.3: response normalisation on CIFAR-10",
         paper=PAPER,
-        ours=f"after {budget.epochs} epochs of {pictures:,} pictures {errors['without']:.2%} without and "
+        ours=f"with {budget.width:g} times the maps, after {budget.epochs} epochs of {pictures:,} pictures, "
+        f"{errors['without']:.2%} without and "
         f"{errors['with']:.2%} with normalisation, of {len(data.val.labels):,} held-out pictures",
         table=_table(errors, histories, len(data.val.labels)),
         values={

@@ -152,7 +152,13 @@ def _words(curves: Sequence[Curve], reached: dict[Unit, int | None], pictures: i
 def _table(curves: Sequence[Curve], reached: dict[Unit, int | None]) -> list[tuple[str, ...]]:
     """Return a row for each rate that was tried, and what the chosen one came to."""
     rows: list[tuple[str, ...]] = [
-        ("unit", "learning rate", f"training error after {SWEEP} epochs", "epochs to 25 %", "held-out error then")
+        (
+            "unit",
+            "learning rate",
+            f"training error after {SWEEP} epochs or its last",
+            "epochs to 25 %",
+            "held-out error then",
+        )
     ]
     for curve in curves:
         for rate, error in curve.swept.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from alexnet.pictures import Preprocessing
 from alexnet.prepared import is_prepared, read_index
 from alexnet.progress import Count
 from alexnet.recipe import DataRecipe
-from alexnet.reproduce.page import data_digest
+from alexnet.reproduce.training_facts import digest_of_parts
 from alexnet.train.augment import draws
 from alexnet.train.data.folder import Part
 from alexnet.train.data.opened import open_data
@@ -46,17 +45,15 @@ def open_small_data(path: Path, limit: int | None, seed: int, loading: Callable[
 
     At most `limit` training pictures are taken, drawn by the seed. Raises InputError when a part is empty.
     """
-    prepared = is_prepared(path)
     recipe = DataRecipe(picture=SIDE)
-    if prepared:
+    if is_prepared(path):
         recipe = Preprocessing.from_values(read_index(path)["preprocessing"]).recipe()
     opened = open_data(path, recipe, loading)
     train, val = opened.parts["train"], opened.parts["val"]
     if not len(train.labels) or not len(val.labels):
         raise InputError(f"{path} holds no pictures in train/ or none in val/; the experiment needs both")
     statistics = opened.statistics or measure_statistics(train.pictures, recipe.mean)
-    pictures = () if prepared else (picture for part in (train, val) for picture in part.pictures[:])
-    digest = data_digest(path, [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures])
+    digest = digest_of_parts(path, (train, val))
     if limit is not None and limit < len(train.labels):
         chosen = np.sort(draws(seed, SUBSET).permutation(len(train.labels))[:limit])
         train = Part(train.pictures[chosen], train.labels[chosen], [train.names[place] for place in chosen])

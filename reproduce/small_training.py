@@ -127,10 +127,13 @@ class SmallTrainer:
         self.history = [Epoch(**entry) for entry in entries]
 
     def fit(self, epochs: int, enough: Callable[[Sequence[Epoch]], bool], count: Count) -> list[Epoch]:
-        """Train until `epochs` are done, the schedule ends or `enough` says so of the history, and return that."""
+        """Train until `epochs` are done, the schedule ends or `enough` says so of the history, and return that.
+
+        What the folder was trained for beyond `epochs` before is left out.
+        """
         while len(self.history) < epochs and not self.state.finished and not enough(self.history):
             self._epoch(count, epochs)
-        return self.history
+        return self.history[:epochs]
 
     def _epoch(self, count: Count, epochs: int) -> None:
         """Train one epoch, evaluate it, and save its place."""

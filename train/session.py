@@ -56,11 +56,13 @@ def begin(
     reporting: Reporting,
     world: World | None = None,
     init_from: Run | None = None,
+    device: torch.device | None = None,
 ) -> Trainer:
     """Return a trainer for a new run in `run`, with its recipe, labels, statistics and samples written.
 
     With `init_from` the weights of that run are taken in place of the recipe's start, all but the last layer's.
-    In a world of several ranks each calls this alike, and the first one writes.
+    In a world of several ranks each calls this alike, and the first one writes. It trains on `device`, or on the
+    rank's GPU where there is one.
     """
     world = world or World()
     labels = data_classes(data)
@@ -88,7 +90,7 @@ def begin(
         names = [val.names[place] for place in chosen]
         save_samples(run, Samples(val.pictures[chosen], names, val.labels[chosen]))
     state = TrainingState(learning_rate=recipe.sgd.learning_rate)
-    return _trainer(run, recipe, place(network, world), train, val, statistics, state, reporting, world)
+    return _trainer(run, recipe, place(network, world, device), train, val, statistics, state, reporting, world)
 
 
 def take_weights(network: Network, source: Run) -> None:
@@ -104,15 +106,15 @@ def take_weights(network: Network, source: Run) -> None:
     load_tensors(network, tensors, source)
 
 
-def place(network: Network, world: World) -> AnyNetwork:
-    """Return the merged network, or this rank's column of it, on this rank's device."""
+def place(network: Network, world: World, device: torch.device | None = None) -> AnyNetwork:
+    """Return the merged network, or this rank's column of it, on `device` or else on the rank's own."""
     found: AnyNetwork = network
     if world.columns > 1:
         assert world.column_group is not None
         found = SplitNetwork(network.architecture, world.column, world.column_group)
         state = {name: value.detach() for name, value in network.named_parameters()}
         found.load_state_dict(split_state(state, world.columns)[world.column])
-    if not torch.cuda.is_available():
+    if not torch.cuda.is_available() or (device is not None and device.type == "cpu"):
         return found
     # Channels last is the layout of the tensor cores, and the one the views come in.
     found.to(torch.device("cuda", torch.cuda.current_device()))
@@ -122,10 +124,16 @@ def place(network: Network, world: World) -> AnyNetwork:
     return found
 
 
-def resume(run: Run, data: Path | None, reporting: Reporting, world: World | None = None) -> Trainer:
+def resume(
+    run: Run,
+    data: Path | None,
+    reporting: Reporting,
+    world: World | None = None,
+    device: torch.device | None = None,
+) -> Trainer:
     """Return a trainer that goes on where `run` stopped, with the data it was begun with unless other is given.
 
-    A run may go on split or merged, on any number of ranks, however it was saved.
+    A run may go on split or merged, on any number of ranks, however it was saved, on a `device` as in `begin`.
     """
     world = world or World()
     recipe, labels = run.recipe(), run.labels()
@@ -139,7 +147,7 @@ def resume(run: Run, data: Path | None, reporting: Reporting, world: World | Non
     trainer = _trainer(
         run,
         recipe,
-        place(network, world),
+        place(network, world, device),
         opened.parts["train"],
         opened.parts["val"],
         statistics,

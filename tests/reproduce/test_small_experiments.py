@@ -77,6 +77,7 @@ def test_a_member_that_was_killed_goes_on_to_the_same_numbers(
     resumed = trained(data, tmp_path / "x", 3)
     assert resumed[:2] == first
     assert figures(resumed) == figures(whole)
+    assert trained(data, tmp_path / "x", 1) == resumed[:1]
     names = ["weights", "sha256"]
     states = [json.loads((tmp_path / name / "checkpoint.json").read_text()) for name in ("whole", "x")]
     assert [states[0][name] for name in names] == [states[1][name] for name in names]
