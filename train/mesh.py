@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.rendezvous import rendezvous
 
 from alexnet.errors import InputError, TrainingError
 
@@ -112,7 +113,7 @@ def join_world(columns: int, split: bool, timeout: timedelta = TIMEOUT) -> World
     cuda = torch.cuda.is_available()
     try:
         # Ranks come when their data have been fetched: only once all are here do messages have a time to arrive in.
-        store, rank, _ = next(dist.rendezvous("env://", timeout=GATHERING))
+        store, rank, _ = next(rendezvous("env://", timeout=GATHERING))
         store.set(f"here/{rank}", "")
         store.wait([f"here/{other}" for other in range(ranks)], GATHERING)
         dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=ranks, timeout=timeout)

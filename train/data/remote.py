@@ -120,7 +120,10 @@ def fetch(url: str, progress: Callable[[int, int], None]) -> Path:
     another format, or differ from their digests, and when the disk has no room.
     """
     remote, out = open_remote(url), cached(url)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make {out} ({error.strerror}); set XDG_CACHE_HOME to another folder") from None
     with FileLock(out.with_suffix(".lock")):
         remote.copy(INDEX, out / COMING)
         index = check_index(read_json(out / COMING), url)
@@ -197,5 +200,8 @@ class _Shard:
             return False
         if self.described is not None and sha256_of(described) != self.described:
             return False
-        values = read_json(described)
+        try:
+            values = read_json(described)
+        except InputError:
+            return False
         return isinstance(values, dict) and values.get("sha256") == self.sha256

@@ -196,6 +196,27 @@ def test_a_full_disk_is_said_before_anything_is_fetched(
     assert not list(cached(URL).glob("*.raw"))
 
 
+def test_a_description_without_a_digest_still_has_to_be_the_shards(bucket: fsspec.AbstractFileSystem) -> None:
+    path = "/bucket/sets/tiny/"
+    index = json.loads(bucket.cat_file(path + "index.json"))
+    for shard in index["parts"]["train"]:
+        del shard["described_sha256"]
+    bucket.pipe_file(path + "index.json", json.dumps(index).encode())
+    for text in (b"{", b"[]", b'{"sha256": "0"}'):
+        bucket.pipe_file(path + "train-00000.json", text)
+        with pytest.raises(InputError, match="describes another shard"):
+            get()
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    bucket: fsspec.AbstractFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="set XDG_CACHE_HOME to another folder"):
+        get()
+
+
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"memory://nowhere has no index\.json"):
         get("memory://nowhere")
