@@ -24,7 +24,7 @@ from alexnet.files import read_json
 from alexnet.pictures import Preprocessing, decode_picture, square
 
 FORMAT = 1
-INDEX, PLAN = "index.json", "plan.json"
+INDEX, PLAN, STATISTICS = "index.json", "plan.json", "statistics.safetensors"
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -100,10 +100,15 @@ def read_index(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is not prepared to the end; finish it by the same: alexnet data prepare SOURCE {path}"
         )
-    index: dict[str, Any] = read_json(path / INDEX)
+    return check_index(read_json(path / INDEX), path)
+
+
+def check_index(values: Any, where: Path | str) -> dict[str, Any]:
+    """Return the values of the index of data at `where`; InputError when they are not of this format."""
+    index: dict[str, Any] = values if isinstance(values, dict) else {}
     if index.get("format") != FORMAT:
         raise InputError(
-            f"{path} is prepared in format {index.get('format')!r}, this version reads {FORMAT}; prepare again"
+            f"{where} is prepared in format {index.get('format')!r}, this version reads {FORMAT}; prepare again"
         )
     return index
 

@@ -132,12 +132,10 @@ def compare(recipe: Recipe, ranks: list[int], measuring: Measuring) -> None:
     values = measuring.find(measuring.start("network", batch, 2))
     assert isinstance(values, dict)
     network = Network(**values)
-    print(
-        f"{recipe.name}: {architecture.parameters:,} parameters, batches of {batch}, {cores} cores, torch {torch.__version__}"
-    )
-    print(
-        f"one process, one thread: {compute.seconds_per_step:.3f} s a step and {compute.seconds_per_picture:.4f} s a picture"
-    )
+    table = f"{architecture.parameters:,} parameters, batches of {batch}"
+    print(f"{recipe.name}: {table}, {cores} cores, torch {torch.__version__}")
+    line = f"{compute.seconds_per_step:.3f} s a step and {compute.seconds_per_picture:.4f} s a picture"
+    print(f"one process, one thread: {line}")
     print(f"loopback, two ranks: {network.bandwidth / 1e9:.2f} GB/s, {network.latency * 1e6:.0f} us a message")
     print("data x column  slower  predicted images/s  measured  error  crossing ms  all-reduce ms", flush=True)
     for number in ranks:

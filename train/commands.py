@@ -17,13 +17,14 @@ Examples:
   alexnet train --recipe quickstart --data my-pictures --set schedule.epochs=5
   alexnet train --resume runs/quickstart-001
   torchrun --nproc-per-node 2 -m alexnet train --columns split --data data/quickstart
+  alexnet train --recipe imagenet --data s3://bucket/imagenet
 """
 )
 @click.option("--recipe", default="quickstart", show_default=True, help="A recipe's name, or the path of a .toml file.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    help="Folder with train/CLASS/*.jpg and val/CLASS/*.jpg  [default: data/NAME of the recipe]",
+    help="Folder with train/CLASS/*.jpg and val/CLASS/*.jpg, prepared data, or the URL of prepared data"
+    "  [default: data/NAME of the recipe]",
 )
 @click.option(
     "--set",
@@ -47,7 +48,7 @@ Examples:
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of each rank  [default: all cores, shared]")
 def train(
     recipe: str,
-    data: Path | None,
+    data: str | None,
     overrides: tuple[str, ...],
     out: Path | None,
     resume: Path | None,

@@ -17,25 +17,28 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from alexnet.errors import InputError, TrainingError
+from alexnet.progress import counted
 from alexnet.recipe import Recipe
 from alexnet.recipe_file import load_recipe
 from alexnet.run import Run, new_run
 from alexnet.train.data.opened import Count
+from alexnet.train.data.remote import fetch, is_url
+from alexnet.train.elastic import check_restarts, goes_on, record_job
 from alexnet.train.loop import Trainer
 from alexnet.train.mesh import World, join_world, leave_world
 from alexnet.train.report import EpochReport, clock
-from alexnet.train.session import Reporting, begin, resume
+from alexnet.train.session import Reporting, begin, recorded_data, resume
 
 
 @dataclass(frozen=True)
 class Order:
     """What the command line asks for: a new run of a recipe, or to go on with `resumed`.
 
-    `split` puts each column of the network on a rank of its own.
+    `data` is a folder or a URL. `split` puts each column of the network on a rank of its own.
     """
 
     recipe: str
-    data: Path | None
+    data: str | None
     overrides: tuple[str, ...]
     out: Path | None
     resumed: Path | None
@@ -48,10 +51,14 @@ def train_with_progress(order: Order, runs: Path) -> None:
     """Train a new run, or go on with one, and say what to do next; errors are those of the session."""
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     torch.set_num_threads(order.threads or max(1, (os.cpu_count() or 1) // ranks))
+    check_restarts(order.out or order.resumed)
     recipe = Run(order.resumed).recipe() if order.resumed else load_recipe(order.recipe, order.overrides)
+    given = _given_data(order, recipe)
+    # Before the ranks join: a machine takes the time that it takes, and no rank waits in a message for it.
+    folder = _fetched(given) if is_url(given) else Path(given)
     world = join_world(recipe.network.columns, order.split)
     try:
-        _train(order, recipe, runs, world)
+        _train(order, recipe, runs, world, given, folder)
     except RuntimeError as error:
         if world.data_size * world.columns == 1:
             raise
@@ -63,21 +70,19 @@ def train_with_progress(order: Order, runs: Path) -> None:
         leave_world()
 
 
-def _train(order: Order, recipe: Recipe, runs: Path, world: World) -> None:
+def _train(order: Order, recipe: Recipe, runs: Path, world: World, given: str, folder: Path) -> None:
     """Train in a joined world; only its first rank speaks."""
     with _stop_on_signals() as stop, _Display(quiet=not world.first) as display:
         reporting = Reporting(display.say, display.loading, display.on_batch, display.on_epoch, display.warn, stop)
         if order.resumed is not None:
-            trainer = resume(Run(order.resumed), order.data, reporting, world)
+            trainer = resume(Run(order.resumed), folder, reporting, world)
         else:
             run = Run(order.out) if order.out else new_run(runs, recipe.name)
-            if run.checkpoint_path.exists():
-                raise InputError(
-                    f"{run.path} already holds a run; go on with --resume {run.path}, or give another --out"
-                )
-            data = order.data or Path("data") / recipe.name
-            source = Run(order.init_from) if order.init_from else None
-            trainer = begin(recipe, data, run, reporting, world, source)
+            trainer = (
+                resume(run, folder, reporting, world)
+                if goes_on(run, world)
+                else _begin(order, recipe, run, reporting, world, given, folder)
+            )
         display.say(_introduction(trainer))
         display.width = len(str(trainer.recipe.schedule.epochs))
         state = trainer.fit()
@@ -86,6 +91,32 @@ def _train(order: Order, recipe: Recipe, runs: Path, world: World) -> None:
         f"in {trainer.run.path}\n"
         "next: alexnet export --onnx"
     )
+
+
+def _begin(
+    order: Order, recipe: Recipe, run: Run, reporting: Reporting, world: World, given: str, folder: Path
+) -> Trainer:
+    """Return the trainer of a new run; InputError when there is one in its directory."""
+    if run.checkpoint_path.exists():
+        raise InputError(f"{run.path} already holds a run; go on with --resume {run.path}, or give another --out")
+    source = Run(order.init_from) if order.init_from else None
+    trainer = begin(recipe, folder, run, reporting, world, source, given if is_url(given) else "")
+    if world.first:
+        record_job(run)
+    return trainer
+
+
+def _given_data(order: Order, recipe: Recipe) -> str:
+    """Return the folder or URL of the data: the given one, that of the run to go on with, or the recipe's own."""
+    if order.data is None and order.resumed is not None:
+        return recorded_data(Run(order.resumed))
+    return order.data or str(Path("data") / recipe.name)
+
+
+def _fetched(url: str) -> Path:
+    """Return the folder of the cache with the data of a URL, shown as they come."""
+    with counted(f"fetching {url}, MB", quiet=os.environ.get("LOCAL_RANK", "0") != "0") as count:
+        return fetch(url, lambda done, total: count(done // 10**6, total // 10**6))
 
 
 def _introduction(trainer: Trainer) -> str:

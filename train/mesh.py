@@ -15,10 +15,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.rendezvous import rendezvous
 
-from alexnet.errors import InputError
+from alexnet.errors import InputError, TrainingError
 
+# Within which a message to a rank that is gone fails, and within which all ranks have to have come.
 TIMEOUT = timedelta(seconds=20)
+GATHERING = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,17 @@ def join_world(columns: int, split: bool, timeout: timedelta = TIMEOUT) -> World
     if ranks == 1:
         return World()
     cuda = torch.cuda.is_available()
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=timeout)
+    try:
+        # Ranks come when their data have been fetched: only once all are here do messages have a time to arrive in.
+        store, rank, _ = next(rendezvous("env://", timeout=GATHERING))
+        store.set(f"here/{rank}", "")
+        store.wait([f"here/{other}" for other in range(ranks)], GATHERING)
+        dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=ranks, timeout=timeout)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"the {ranks} ranks did not all meet ({str(error).splitlines()[0]}); start them again with the same "
+            "torchrun command"
+        ) from None
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     mesh = init_device_mesh("cuda" if cuda else "cpu", (ranks // wanted, wanted), mesh_dim_names=("data", "column"))

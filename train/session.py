@@ -25,6 +25,8 @@ from alexnet.train.network import Network, start_weights
 from alexnet.train.report import EpochReport
 from alexnet.train.samples import Samples, save_samples, spread_indices
 
+DATA = "data.json"
+
 
 @dataclass(frozen=True)
 class Reporting:
@@ -36,6 +38,14 @@ class Reporting:
     on_epoch: Callable[[EpochReport], None]
     warn: Callable[[str], None]
     stop: Callable[[], bool]
+
+
+def recorded_data(run: Run) -> str:
+    """Return the folder or URL that a run was begun with; InputError when it does not say."""
+    values = read_json(run.path / DATA)
+    if not isinstance(values, dict) or not (found := values.get("url") or values.get("data")):
+        raise InputError(f"{run.path / DATA} does not say what data {run.path} is trained on; give them with --data")
+    return str(found)
 
 
 def resolve_recipe(recipe: Recipe, labels: tuple[str, ...], data: Path) -> Recipe:
@@ -57,9 +67,11 @@ def begin(
     world: World | None = None,
     init_from: Run | None = None,
     device: torch.device | None = None,
+    url: str = "",
 ) -> Trainer:
     """Return a trainer for a new run in `run`, with its recipe, labels, statistics and samples written.
 
+    `url` is where the data were fetched from, "" where they were not: the run goes on with the same.
     With `init_from` the weights of that run are taken in place of the recipe's start, all but the last layer's.
     In a world of several ranks each calls this alike, and the first one writes. It trains on `device`, or on the
     rank's GPU where there is one.
@@ -84,7 +96,9 @@ def begin(
         take_weights(network, init_from)
     if world.first:
         run.begin(recipe, labels)
-        write_json(run.path / "data.json", {"data": str(data.resolve())})
+        # Of a start that ended before its first checkpoint.
+        run.metrics_path.unlink(missing_ok=True)
+        write_json(run.path / DATA, {"data": str(data.resolve()), **({"url": url} if url else {})})
         statistics.save(run.statistics_path)
         chosen = spread_indices(len(val.labels))
         names = [val.names[place] for place in chosen]
@@ -138,7 +152,7 @@ def resume(
     world = world or World()
     recipe, labels = run.recipe(), run.labels()
     state = load_state(run)
-    data = data or Path(str(read_json(run.path / "data.json")["data"]))
+    data = data or Path(str(read_json(run.path / DATA)["data"]))
     if data_classes(data) != labels:
         raise InputError(f"{data} has other classes than the run {run.path}; give its data with --data")
     network = Network(layer_table(recipe.network))

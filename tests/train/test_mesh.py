@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 
-from alexnet.errors import InputError
+from alexnet.errors import InputError, TrainingError
 from alexnet.run import Run
+from alexnet.train import mesh
 from alexnet.train.checkpoint import load_checkpoint, load_state
 from alexnet.train.mesh import World, join_world
 
@@ -76,13 +78,13 @@ def norms(run: Run) -> list[float]:
 )
 def test_a_mesh_trains_to_the_weights_of_one_process(tmp_path: Path, tiny_data: Path, ranks: int, columns: str) -> None:
     alone = train(tmp_path, tiny_data, "alone", 1)
-    mesh = train(tmp_path, tiny_data, "mesh", ranks, "--columns", columns)
+    meshed = train(tmp_path, tiny_data, "mesh", ranks, "--columns", columns)
     # 21 pictures in batches of 7 for two epochs: 6 steps, uneven shares on every rank.
-    assert difference(alone, mesh) < 1e-5
-    assert figures(alone) == figures(mesh)
-    for theirs, ours in zip(norms(alone), norms(mesh), strict=True):
+    assert difference(alone, meshed) < 1e-5
+    assert figures(alone) == figures(meshed)
+    for theirs, ours in zip(norms(alone), norms(meshed), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
-    assert len(load_state(mesh).columns) == (2 if columns == "split" else 0)
+    assert len(load_state(meshed).columns) == (2 if columns == "split" else 0)
 
 
 def test_a_run_goes_on_split_or_merged_however_it_was_saved(tmp_path: Path, tiny_data: Path) -> None:
@@ -108,6 +110,15 @@ def test_shares_hold_every_picture_once() -> None:
 def test_ranks_that_cannot_hold_the_columns_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(InputError, match=r"needs a multiple of 2 ranks, found 3; start it with: torchrun"):
+        join_world(2, split=True)
+
+
+def test_ranks_that_do_not_meet_end_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Rank 1 of two finds nobody at the meeting point.
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(mesh, "GATHERING", timedelta(seconds=1))
+    with pytest.raises(TrainingError, match=r"the 2 ranks did not all meet .*; start them again"):
         join_world(2, split=True)
 
 

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save
 from alexnet.errors import InputError, PictureError
 from alexnet.files import read_json, sha256_of, write_bytes, write_json
 from alexnet.pictures import Preprocessing, square
-from alexnet.prepared import FORMAT, INDEX, PLAN
+from alexnet.prepared import FORMAT, INDEX, PLAN, STATISTICS
 from alexnet.recipe import DataRecipe, Resize
 from alexnet.train.data.processes import process_map
 from alexnet.train.data.sources import PARTS, Item, list_source, read_item
@@ -169,12 +169,13 @@ def _finish(
     parts: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
     for name, shard in described.items():
         short = {key: shard[key] for key in ("file", "bytes", "pictures", "sha256")}
+        short["described_sha256"] = sha256_of(out / f"{name}.json")
         parts[name.rsplit("-", 1)[0]].append(short)
     pictures = {part: sum(shard["pictures"] for shard in shards) for part, shards in parts.items()}
     if not all(pictures.values()):
         raise InputError(f"{out} has {pictures} pictures, expected some in each part; look at the source")
     statistics = _statistics([name for name in names if name.startswith("train-")], out, pictures["train"])
-    statistics.save(out / "statistics.safetensors")
+    statistics.save(out / STATISTICS)
     skipped = [reason for shard in described.values() for reason in shard["skipped"]]
     index = {
         "format": FORMAT,
@@ -183,6 +184,7 @@ def _finish(
         "classes": list(classes),
         "pictures": pictures,
         "parts": parts,
+        "statistics_sha256": sha256_of(out / STATISTICS),
         "skipped": skipped,
     }
     write_json(out / INDEX, index)

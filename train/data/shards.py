@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet.pictures import Preprocessing
-from alexnet.prepared import open_prepared_part, read_index
+from alexnet.prepared import STATISTICS, open_prepared_part, read_index
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
 
@@ -33,5 +33,5 @@ def open_prepared(path: Path) -> Prepared:
     for part in index["parts"]:
         found = open_prepared_part(path, index, part)
         parts[part] = Part(found.pictures, found.labels, found.names)
-    statistics = Statistics.load(path / "statistics.safetensors")
+    statistics = Statistics.load(path / STATISTICS)
     return Prepared(tuple(index["classes"]), Preprocessing.from_values(index["preprocessing"]), statistics, parts)
