@@ -236,6 +236,13 @@ def picture_of(
 
     `limit` is the most pixels, where less than PIXEL_LIMIT is to be allowed.
     """
+    return picture_from_bytes(_read(path), str(path), preprocessing, scaled=scaled, decode=decode)
+
+
+def picture_from_bytes(
+    data: bytes, name: str, preprocessing: Preprocessing, *, scaled: bool = False, decode: Decode | None = None
+) -> Pixels:
+    """Return the encoded picture `data` as `load_picture` returns that of a file; `name` stands in its PictureError."""
     with _damage_as_picture_error(data, name):
         image = _opened(data, name, limit)
         large = image.width * image.height > LARGE
@@ -261,10 +268,10 @@ def _read(path: Path) -> bytes:
         raise PictureError(f"{path} cannot be read: {error.strerror or error}; replace it or leave it out") from None
 
 
-def find_pictures(paths: list[Path]) -> Iterator[Path]:
+def find_pictures(paths: list[Path], suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
     """Yield the files named, and the pictures under the folders named, each folder walked in sorted order.
 
-    A file is yielded whatever its suffix; in a folder those of SUFFIXES count, and hidden ones do not. A folder
+    A file is yielded whatever its suffix; in a folder those of `suffixes` count, and hidden ones do not. A folder
     that links lead to more than once is walked once. Raises InputError when a path is missing or a folder holds
     no picture.
     """
@@ -279,15 +286,15 @@ def find_pictures(paths: list[Path]) -> Iterator[Path]:
             yield path
             continue
         found = False
-        for file in _walk(path):
+        for file in _walk(path, suffixes):
             found = True
             yield file
         if not found:
-            raise InputError(f"{path} holds no pictures ({', '.join(SUFFIXES)}); give a folder that does")
+            raise InputError(f"{path} holds no pictures ({', '.join(suffixes)}); give a folder that does")
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the pictures under `folder`, depth first, names in sorted order, each real folder once.
+def _walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the files of some suffixes under `folder`, depth first, names in sorted order, each real folder once.
 
     Of a folder only the names are held, and of those below it the ones that lead to the present place.
     """
@@ -305,7 +312,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             raise _unreadable(entry, error) from None
         if below:
             above.append((entry, _names(entry, seen)))
-        elif entry.suffix.lower() in SUFFIXES:
+        elif entry.suffix.lower() in suffixes:
             yield entry
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import click
 
 from alexnet.runtime.backends.interface import BackendOptions
+from alexnet.runtime.cluster.options import LOCAL, ClusterOptions, addressed
 from alexnet.runtime.options import backend_options
 
 
@@ -19,6 +20,7 @@ Examples:
   alexnet infer --engine a.onnx --engine b.onnx photo.jpg 'scans/**/*.png' --top 3
   find photos -name '*.jpg' -print0 | alexnet infer --engine model.onnx --jsonl -o answers.jsonl --resume -
   alexnet infer --engine model.onnx images/ --csv --features features.npy
+  alexnet infer --engine model.onnx --ray shards/ -o results --workers 2 --cores-per-worker 4
 """
 )
 @click.option(
@@ -29,7 +31,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Model: a .onnx file or a plan with its sidecar; several are averaged as an ensemble.",
 )
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", metavar="PATHS...", nargs=-1)
 @click.option(
     "--top",
     type=click.IntRange(min=1),
@@ -42,8 +44,13 @@ Examples:
 @click.option("--json", "form", flag_value="json", help="Print one JSON document.")
 @click.option("--jsonl", "form", flag_value="jsonl", help="Print a JSON object a line for each picture as it comes.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV: path,rank,label,probability,error.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File for the results, not standard output.")
-@click.option("--resume", is_flag=True, help="Go on with the --csv or --jsonl file -o of a run that was killed.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File for the results, not standard output; with --ray a folder.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the --csv or --jsonl file, or --ray's folder, of -o.")
 @click.option(
     "--features",
     type=click.Path(path_type=Path),
@@ -60,9 +67,32 @@ Examples:
 @click.option("--gpu-decoding", is_flag=True, help="Decode JPEGs on the GPU, by nvImageCodec (extra gpu-decoding).")
 @click.option("--strict", is_flag=True, help="End at the first picture that cannot be classified, with exit code 4.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary on standard error.")
+@click.option(
+    "--ray",
+    "address",
+    is_flag=False,
+    flag_value=LOCAL,
+    metavar="[ADDRESS]",
+    help="Many workers (extra ray), Parquet or --jsonl to the folder -o: docs/ray.md. HOST:PORT or auto is a Ray "
+    "cluster that runs; without one, this machine.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="With --ray: workers  [default: as many as there is room]")
+@click.option(
+    "--cores-per-worker",
+    "cores",
+    type=click.IntRange(min=1),
+    help="With --ray: cores of each  [default: a GPU each, 4 cores without]",
+)
 @backend_options
 def infer(
-    engines: tuple[Path, ...], paths: tuple[str, ...], form: str | None, backend: BackendOptions, **rest: Any
+    engines: tuple[Path, ...],
+    paths: tuple[str, ...],
+    form: str | None,
+    backend: BackendOptions,
+    address: str | None,
+    workers: int | None,
+    cores: int | None,
+    **rest: Any,
 ) -> None:
     """Classify pictures: PATHS are files, folders, quoted patterns, and - for a list of paths on standard input.
 
@@ -74,6 +104,18 @@ def infer(
 
     from alexnet.runtime.session import InferOptions, infer_paths
 
+    if address is not None:
+        address, paths = addressed(address, paths)
+    if not paths:
+        raise click.UsageError("Missing argument 'PATHS...'.")
+    if address is not None:
+        from alexnet.runtime.cluster.session import infer_on_ray
+
+        asked = ClusterOptions.asked(form, address=address, workers=workers, cores=cores, **rest)
+        infer_on_ray(list(engines), list(paths), asked, backend)
+        return
+    if workers or cores:
+        raise click.UsageError("--workers and --cores-per-worker go with --ray.")
     options = InferOptions(form=cast(Literal["table", "csv", "json", "jsonl"], form or "table"), **rest)
     infer_paths(list(engines), list(paths), options, replace(backend, features=options.features is not None))
 

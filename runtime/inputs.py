@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import IO
 
 from alexnet.errors import InputError
-from alexnet.pictures import find_pictures
+from alexnet.pictures import SUFFIXES, find_pictures
 
 LIST = "-"
 BLOCK = 1 << 16
 
 
-def picture_paths(arguments: list[str], listed: IO[bytes]) -> Iterator[Path]:
+def picture_paths(arguments: list[str], listed: IO[bytes], suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
     """Return the pictures that the arguments name, in their order, as they are found and not all at once.
 
-    A folder is walked in sorted order, a pattern (`*`, `?`, `[`, `**`) that is no file itself is expanded in sorted
-    order, and `-` stands for the paths in `listed`. Raises InputError at once when a path is missing or a pattern
-    matches nothing, and while it goes when a folder holds no picture.
+    A folder is walked in sorted order for files of `suffixes`, a pattern (`*`, `?`, `[`, `**`) that is no file itself
+    is expanded in sorted order, and `-` stands for the paths in `listed`. Raises InputError at once when a path is
+    missing or a pattern matches nothing, and while it goes when a folder holds no picture.
     """
     found: list[Path | None] = []
     for argument in arguments:
@@ -31,13 +31,13 @@ def picture_paths(arguments: list[str], listed: IO[bytes]) -> Iterator[Path]:
             found += _matches(argument)
         else:
             found.append(_there(Path(argument)))
-    return _stream(found, listed)
+    return _stream(found, listed, suffixes)
 
 
-def _stream(found: list[Path | None], listed: IO[bytes]) -> Iterator[Path]:
+def _stream(found: list[Path | None], listed: IO[bytes], suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Yield the pictures of each path, those of the list where there is none."""
     for path in found:
-        yield from listed_paths(listed) if path is None else find_pictures([path])
+        yield from listed_paths(listed, suffixes) if path is None else find_pictures([path], suffixes)
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -62,7 +62,7 @@ def _there(path: Path) -> Path:
     return path
 
 
-def listed_paths(listed: IO[bytes]) -> Iterator[Path]:
+def listed_paths(listed: IO[bytes], suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
     """Yield the pictures of a list of paths, one a line, or each ended by a NUL where the list holds one at its start.
 
     A path that is not there is passed on, to be reported like a picture that cannot be decoded; a folder is walked.
@@ -75,8 +75,8 @@ def listed_paths(listed: IO[bytes]) -> Iterator[Path]:
             separator = b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else b""
         if separator:
             *whole, rest = rest.split(separator)
-            yield from _named(whole)
-    yield from _named([rest])
+            yield from _named(whole, suffixes)
+    yield from _named([rest], suffixes)
 
 
 def _block(listed: IO[bytes]) -> bytes:
@@ -86,7 +86,7 @@ def _block(listed: IO[bytes]) -> bytes:
     return data
 
 
-def _named(names: list[bytes]) -> Iterator[Path]:
+def _named(names: list[bytes], suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Yield the pictures of some paths as they stand in a list."""
     for name in filter(None, (name.removesuffix(b"\r") for name in names)):
         path = Path(os.fsdecode(name))
@@ -94,4 +94,4 @@ def _named(names: list[bytes]) -> Iterator[Path]:
             folder = stat.S_ISDIR(path.stat().st_mode)
         except (OSError, ValueError):
             folder = False
-        yield from find_pictures([path]) if folder else (path,)
+        yield from find_pictures([path], suffixes) if folder else (path,)
