@@ -1,0 +1,142 @@
+"""Approximate neighbours and binary codes against the exact search, and codes against random hyperplanes, in one run.
+
+    python benchmarks/retrieval.py model.onnx data/cifar10 --work build/retrieval [--queries 1000]
+
+The training part is indexed and pictures of the validation part, evenly spaced, are the queries. Features, graph and
+encoders are kept in --work: the same command goes on where it was stopped, and then only measures. Recall@10 is the
+share of the ten exactly nearest pictures that are found; label precision@10 the share of the ten found that have the
+query's class. Bytes are of what a search reads for each picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet.progress import counted
+from alexnet.reproduce.autoencoder import AutoencoderOptions, train_autoencoder
+from alexnet.runtime.backends import BackendOptions, Floats
+from alexnet.runtime.benchmark.machine import cores, machine
+from alexnet.runtime.benchmark.timing import Limit, Subject, ratio, take_turns
+from alexnet.runtime.gallery.neighbours import nearest_rows
+from alexnet.runtime.retrieval.build import IndexOptions, build_index
+from alexnet.runtime.retrieval.codes import Codes, Encoder, load_codes, nearest_codes, save_codes
+from alexnet.runtime.retrieval.search import Index
+
+TOP, BITS = 10, (128, 256)
+# What the goal compares with: float32 features of the paper's last hidden layer.
+PAPER_BYTES, SHARE = 4096 * 4, 0.80
+Nearest = Callable[[Floats], list[tuple[int, float]]]
+
+
+def index_of(model: Path, data: Path, part: str, out: Path) -> Index:
+    """Return an index of a part, made or gone on with; the queries' needs no graph."""
+    options = IndexOptions(part=part, batch=64, approximate=part == "train")
+    build_index(model, data, out, options, BackendOptions(), print, counted)
+    return Index(out)
+
+
+def truth(features: Floats, queries: Floats) -> npt.NDArray[np.int64]:
+    """Return the rows [Q, TOP] exactly nearest to each query, in float64 by a matrix product, block by block."""
+    asked, blocks = queries.astype(np.float64), [features[at : at + 4096] for at in range(0, len(features), 4096)]
+    squares = np.concatenate([np.square(block, dtype=np.float64).sum(axis=1) for block in blocks])
+    products = np.concatenate([asked @ block.T.astype(np.float64) for block in blocks], axis=1)
+    rows: npt.NDArray[np.int64] = np.argsort(squares - 2 * products, axis=1, kind="stable")[:, :TOP]
+    return rows
+
+
+def trained(features: Floats, bits: int, path: Path) -> tuple[Encoder, Codes, int]:
+    """Return the encoder of `bits`, the codes of all rows, and the training's epochs; kept in a file."""
+    options = AutoencoderOptions(bits=bits)
+    if not path.is_file():
+        with counted(f"training {bits} bits") as count:
+            encoder = train_autoencoder(features, options, count).encoder
+        save_codes(path, encoder, encoder.encode_all(features, lambda done, total: None))
+    return *load_codes(path, len(features), features.shape[1], bits), options.epochs
+
+
+def hyperplanes(features: Floats, bits: int) -> tuple[Callable[[Floats], Codes], Codes]:
+    """Return an encoder by the signs of random projections of centred features, and the codes of all rows."""
+    planes = np.random.default_rng(0).normal(size=(features.shape[1], bits)).astype(np.float32)
+    centre = np.mean(features, axis=0, dtype=np.float64).astype(np.float32)
+
+    def encode(rows: Floats) -> Codes:
+        return np.packbits((rows - centre) @ planes > 0, axis=1)
+
+    return encode, encode(features)
+
+
+def by_codes(encode: Callable[[Floats], Codes], codes: Codes) -> Nearest:
+    """Return the search by Hamming distance, encoding included."""
+    return lambda layer: nearest_codes(codes, encode(layer[None])[0], TOP)
+
+
+def subject(name: str, nearest: Nearest, queries: Sequence[Floats]) -> Subject:
+    """Return what takes turns: some queries, one after another."""
+    return Subject(name, lambda: [nearest(layer) for layer in queries], len(queries))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path, help="prepared data")
+    parser.add_argument("--work", type=Path, default=Path("build/retrieval"))
+    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    index = index_of(given.model, given.data, "train", given.work / "train")
+    asked = index_of(given.model, given.data, "val", given.work / "val")
+    spaced = np.linspace(0, len(asked.names) - 1, min(given.queries, len(asked.names))).astype(int)
+    queries, wanted = np.array(asked.features[spaced]), [asked.classes[place] for place in spaced]
+    features = np.array(index.features)
+    exact, classes, rows = truth(features, queries), np.array(index.classes), len(features)
+    assert index.manifest.approximate is not None
+    graph_bytes = index.manifest.approximate["bytes"] / rows
+    row_bytes = features.shape[1] * 4
+    # Name -> search, and the bytes of a picture.
+    methods: dict[str, tuple[Nearest, float]] = {
+        "exact": (lambda layer: nearest_rows(features, layer, TOP), row_bytes),
+        "approximate": (lambda layer: index.graph.nearest(layer, TOP), graph_bytes + row_bytes),
+    }
+    for bits in BITS:
+        encoder, codes, epochs = trained(features, bits, given.work / f"codes-{bits}.safetensors")
+        methods[f"codes, {bits} bits"] = by_codes(encoder.encode, codes), bits / 8
+        methods[f"random hyperplanes, {bits} bits"] = by_codes(*hyperplanes(features, bits)), bits / 8
+    few = {"exact": 3}
+    subjects = {name: subject(name, nearest, queries[: few.get(name, 60)]) for name, (nearest, _) in methods.items()}
+    take_turns(list(subjects.values()), Limit(rounds=given.rounds))
+    print(
+        f"{machine()['processor']}, {cores()} cores; {rows:,} pictures, {len(queries):,} queries, "
+        f"{features.shape[1]:,} features; {epochs} epochs"
+    )
+    print("| search | recall@10 | label precision@10 | of exact | queries/s | against exact | bytes a picture |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    base = float(np.mean(classes[exact] == np.array(wanted)[:, None]))
+    reached = False
+    for name, (nearest, size) in methods.items():
+        found = exact if name == "exact" else np.array([[row for row, _ in nearest(layer)] for layer in queries])
+        both = zip(found.tolist(), exact.tolist(), strict=True)
+        recall = float(np.mean([len(set(here) & set(there)) / TOP for here, there in both]))
+        precision = float(np.mean(classes[found] == np.array(wanted)[:, None]))
+        timed = subjects[name]
+        print(
+            f"| {name} | {recall:.1%} | {precision:.1%} | {precision / base:.1%} | {timed.rate:,.0f} | "
+            f"{ratio(subjects['exact'], timed)} | {size:,.0f} |"
+        )
+        if name == "codes, 256 bits":
+            reached = precision / base >= SHARE and size * 512 <= PAPER_BYTES
+    checked = [[row for row, _ in nearest_rows(features, layer, TOP)] for layer in queries[:20]]
+    same = np.mean([set(a) == set(b) for a, b in zip(checked, exact[:20].tolist(), strict=True)])
+    print(f"the exact search finds the ten of a float64 matrix product for {same:.0%} of 20 queries")
+    print(
+        f"goal, {SHARE:.0%} of label precision at 1/512 of {PAPER_BYTES:,} bytes: {'reached' if reached else 'missed'}"
+    )
+
+
+if __name__ == "__main__":
+    main()
