@@ -17,27 +17,40 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from alexnet.files import atomic_write
+from alexnet.prepared import PreparedPart, open_prepared_part, read_index
 from alexnet.progress import counted
 from alexnet.reproduce.autoencoder import AutoencoderOptions, train_autoencoder
-from alexnet.runtime.backends import BackendOptions, Floats
+from alexnet.runtime.backends import BackendOptions, Floats, open_backend
 from alexnet.runtime.benchmark.machine import cores, machine
 from alexnet.runtime.benchmark.timing import Limit, Subject, ratio, take_turns
+from alexnet.runtime.ensemble import with_features
 from alexnet.runtime.gallery.neighbours import nearest_rows
 from alexnet.runtime.retrieval.build import IndexOptions, build_index
 from alexnet.runtime.retrieval.codes import Codes, Encoder, load_codes, nearest_codes, save_codes
 from alexnet.runtime.retrieval.search import Index
 
-TOP, BITS = 10, (128, 256)
+TOP, BITS, BATCH = 10, (128, 256), 64
 # What the goal compares with: float32 features of the paper's last hidden layer.
 PAPER_BYTES, SHARE = 4096 * 4, 0.80
 Nearest = Callable[[Floats], list[tuple[int, float]]]
 
 
-def index_of(model: Path, data: Path, part: str, out: Path) -> Index:
-    """Return an index of a part, made or gone on with; the queries' needs no graph."""
-    options = IndexOptions(part=part, batch=64, approximate=part == "train")
-    build_index(model, data, out, options, BackendOptions(), print, counted)
-    return Index(out)
+def layers_of(model: Path, part: PreparedPart, places: Sequence[int], path: Path) -> Floats:
+    """Return the last hidden layer [Q, F], the mean over the crops, of pictures of a part; kept in a file."""
+    if not path.is_file():
+        backend, found = open_backend(model, BackendOptions(features=True)), []
+        answers = with_features(backend).probabilities_and_features
+        with counted("queries") as count:
+            for at in range(0, len(places), BATCH):
+                pictures = part.pictures[list(places[at : at + BATCH])]
+                found.append(answers(pictures)[1].mean(axis=1, dtype=np.float64))
+                count(at + len(pictures), len(places))
+        backend.close()
+        with atomic_write(path) as file:
+            np.save(file, np.concatenate(found).astype(np.float32))
+    layers: Floats = np.load(path, allow_pickle=False)
+    return layers
 
 
 def truth(features: Floats, queries: Floats) -> npt.NDArray[np.int64]:
@@ -89,10 +102,13 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    index = index_of(given.model, given.data, "train", given.work / "train")
-    asked = index_of(given.model, given.data, "val", given.work / "val")
-    spaced = np.linspace(0, len(asked.names) - 1, min(given.queries, len(asked.names))).astype(int)
-    queries, wanted = np.array(asked.features[spaced]), [asked.classes[place] for place in spaced]
+    out = given.work / "index"
+    build_index(given.model, given.data, out, IndexOptions(batch=BATCH), BackendOptions(), print, counted)
+    index, described = Index(out), read_index(given.data)
+    part = open_prepared_part(given.data, described, "val")
+    places = range(0, len(part.names), max(1, len(part.names) // given.queries))
+    queries = layers_of(given.model, part, places, given.work / f"queries-{len(places)}.npy")
+    wanted = [described["classes"][part.labels[place]] for place in places]
     features = np.array(index.features)
     exact, classes, rows = truth(features, queries), np.array(index.classes), len(features)
     assert index.manifest.approximate is not None

@@ -27,7 +27,7 @@ class AutoencoderOptions:
 
     bits: int
     hidden: int = 512
-    epochs: int = 15
+    epochs: int = 5
     batch: int = 256
     learning_rate: float = 1e-3
     seed: int = 0
