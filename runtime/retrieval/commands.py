@@ -49,6 +49,8 @@ def search(
     """
     if exact and codes:
         raise click.UsageError("--exact and --codes are two ways to search; give one of them")
+    if shown and shown.suffix.lower() != ".png":
+        raise click.UsageError(f"--show {shown} would be a PNG by another name; give it the suffix .png")
     from alexnet.errors import printable
     from alexnet.runtime.retrieval.search import search as search_index
     from alexnet.runtime.retrieval.search import show
