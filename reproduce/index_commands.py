@@ -15,7 +15,7 @@ from alexnet.runtime.options import backend_options
     epilog="""\b
 Examples:
   alexnet index model.onnx data/quickstart -o index/
-  alexnet index model.onnx photos/ -o index/ --features-of centre
+  alexnet index model.onnx photos/ -o index/ --codes 128
   alexnet index model.onnx data/imagenet --part val -o index/ --no-approximate
 """
 )
@@ -33,6 +33,13 @@ Examples:
 )
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures in a batch.")
 @click.option("--approximate/--no-approximate", default=True, show_default=True, help="Build usearch's graph too.")
+@click.option(
+    "--codes",
+    "bits",
+    type=click.IntRange(8, 4096),
+    metavar="BITS",
+    help="Train an autoencoder that makes codes of so many bits, such as 128 (extra train).",
+)
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @backend_options
 def index(
@@ -43,6 +50,7 @@ def index(
     of: Literal["mean", "centre"],
     batch: int,
     approximate: bool,
+    bits: int | None,
     quiet: bool,
     backend: BackendOptions,
 ) -> None:
@@ -51,21 +59,26 @@ def index(
     Features go to the disk as they come: the same command goes on where it was killed, and adds to a finished index
     what it lacks. A picture that cannot be decoded is reported and left out. `alexnet search` asks the index.
     """
+    if bits is not None and bits % 8:
+        raise click.UsageError(f"--codes {bits} is no whole number of bytes; give a multiple of 8, such as 128 or 256")
     from functools import partial
 
     from alexnet.errors import printable
     from alexnet.progress import counted
-    from alexnet.runtime.retrieval.build import IndexOptions, build_index
+    from alexnet.reproduce.index import index_pictures
+    from alexnet.runtime.retrieval.build import IndexOptions
 
     def say(text: str) -> None:
         if not quiet:
             click.echo(printable(text), err=True)
 
     options = IndexOptions(part=part, of=of, batch=batch, approximate=approximate)
-    made = build_index(model, data, out, options, backend, say, partial(counted, quiet=quiet))
+    made = index_pictures(model, data, out, options, bits, backend, say, partial(counted, quiet=quiet))
     rows, length = made.features["rows"], made.features["length"]
     kinds = ["exact"] + ["approximate"] * (made.approximate is not None)
+    if made.codes:
+        kinds.append(f"codes of {made.codes['bits']} bits")
     click.echo(
         f"{out}: {rows:,} pictures, {len(made.features['skipped']):,} skipped, {length:,} features each; "
-        f"{' and '.join(kinds)}"
+        f"{', '.join(kinds)}"
     )

@@ -19,7 +19,7 @@ from alexnet.runtime.gallery.neighbours import nearest_rows
 
 # Edges of a row in the graph, and rows looked at when one is added and when one is searched.
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 128
-SCALAR = "f16"
+SCALAR, LARGEST = "f16", float(np.finfo(np.float16).max)
 # Rows added at once, and candidates measured exactly for each row that is wanted.
 BLOCK, CANDIDATES = 1024, 4
 
@@ -37,6 +37,7 @@ def build_graph(features: Floats, path: Path, count: Count) -> dict[str, Any]:
     """Write the graph over the rows of features [N, F] to `path` and return how it was made.
 
     Memory holds the graph: about 2 F + 150 bytes a row. Threads add rows, so two builds may differ in a few edges.
+    Raises InputError when a feature is too large for float16.
     """
     graph = import_usearch("--no-approximate")(
         ndim=features.shape[1],
@@ -48,6 +49,11 @@ def build_graph(features: Floats, path: Path, count: Count) -> dict[str, Any]:
     )
     for first in range(0, len(features), BLOCK):
         rows = np.array(features[first : first + BLOCK])
+        if rows.max(initial=0.0) > LARGEST:
+            raise InputError(
+                f"features up to {rows.max():,.0f} were found, and the approximate index holds {LARGEST:,.0f} at most; "
+                "index with --no-approximate"
+            )
         graph.add(np.arange(first, first + len(rows)), rows)
         count(first + len(rows), len(features))
     with atomic_write(path) as file:

@@ -62,7 +62,7 @@ def build_index(
     if options.approximate:
         import_usearch("--no-approximate")
     with held(out):
-        backend = open_backend(model, replace(opened, features=True), say)
+        backend = open_backend(model, replace(opened, features=True), say if opened.name or opened.precision else None)
         try:
             collection = open_collection(data, options.part, backend.metadata.preprocessing, model)
             plan = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -16,13 +17,14 @@ from alexnet.runtime.options import backend_options
 Examples:
   alexnet search index/ picture.jpg
   alexnet search index/ a.jpg b.jpg --top 10 --exact --json
-  alexnet search index/ picture.jpg --show nearest.png
+  alexnet search index/ picture.jpg --codes --show nearest.png
 """
 )
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pictures found for each.")
 @click.option("--exact", is_flag=True, help="Measure every picture instead of asking the approximate index.")
+@click.option("--codes", is_flag=True, help="Compare the short binary codes, by the number of bits that differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--show", "shown", type=click.Path(path_type=Path), metavar="OUT.png", help="Draw what was found.")
 @click.option(
@@ -34,6 +36,7 @@ def search(
     pictures: tuple[Path, ...],
     top: int,
     exact: bool,
+    codes: bool,
     as_json: bool,
     shown: Path | None,
     model: Path | None,
@@ -41,14 +44,19 @@ def search(
 ) -> None:
     """Print the pictures of INDEX whose last hidden layer is nearest to that of each PICTURE (section 6.1).
 
-    Each line has the rank, the Euclidean distance, the class where one is known, and the name. The index's own model is
-    used, and another one is refused.
+    Each line has the rank, the distance (Euclidean, or with --codes the bits that differ), the class where one is
+    known, and the name. The index's own model is used, and another one is refused.
     """
+    if exact and codes:
+        raise click.UsageError("--exact and --codes are two ways to search; give one of them")
+    if shown and shown.suffix.lower() != ".png":
+        raise click.UsageError(f"--show {shown} would be a PNG by another name; give it the suffix .png")
     from alexnet.errors import printable
     from alexnet.runtime.retrieval.search import search as search_index
     from alexnet.runtime.retrieval.search import show
 
-    searched = search_index(index, pictures, top, exact, model, backend)
+    asked: Literal["exact", "codes"] | None = "exact" if exact else "codes" if codes else None
+    searched = search_index(index, pictures, top, asked, model, backend)
     if shown:
         show(searched, shown)
     if as_json:

@@ -17,18 +17,19 @@ from alexnet.runtime.classify import classify
 from alexnet.runtime.gallery.neighbours import nearest_rows
 from alexnet.runtime.retrieval.approximate import Graph
 from alexnet.runtime.retrieval.build import open_features
+from alexnet.runtime.retrieval.codes import Codes, Encoder, load_codes, nearest_codes
 from alexnet.runtime.retrieval.collection import open_collection
-from alexnet.runtime.retrieval.folder import GRAPH, PICTURES, Manifest, model_digest
+from alexnet.runtime.retrieval.folder import CODES, GRAPH, PICTURES, Manifest, model_digest
 from alexnet.runtime.retrieval.show import draw
 
-Method = Literal["approximate", "exact"]
+Method = Literal["approximate", "exact", "codes"]
 
 
 @dataclass(frozen=True)
 class Found:
     """One picture of the index: its row and name, its class where one is known, and how far it is from the query.
 
-    The distance is Euclidean, between last hidden layers.
+    The distance is Euclidean, between last hidden layers, or the number of bits that differ, between codes.
     """
 
     row: int
@@ -63,13 +64,36 @@ class Index:
             raise InputError(f"{self.folder} has no approximate index; search with --exact, or index again with one")
         return Graph(self.folder / GRAPH, self.features, self.manifest.approximate)
 
-    def method(self, exact: bool) -> Method:
-        """Return the method that is meant: the exact one where it is asked for or is all there is."""
-        return "exact" if exact or self.manifest.approximate is None else "approximate"
+    @cached_property
+    def codes(self) -> tuple[Encoder, Codes]:
+        """The encoder and the codes uint8 [N, bits / 8]; InputError when there are none."""
+        made, said = self.manifest.codes, self.manifest.features
+        if made is None:
+            raise InputError(f"{self.folder} has no codes; add them: alexnet index MODEL DATA --codes 128 -o INDEX")
+        return load_codes(self.folder / CODES, said["rows"], said["length"], made["bits"])
+
+    def ready(self, asked: Method | None) -> Method:
+        """Return the method that is meant by none, and open what it needs, so that what is missing is said early."""
+        method = asked or ("exact" if self.manifest.approximate is None else "approximate")
+        match method:
+            case "exact":
+                _ = self.features
+            case "approximate":
+                _ = self.graph
+            case "codes":
+                _ = self.codes
+        return method
 
     def nearest(self, layer: Floats, number: int, method: Method) -> list[Found]:
         """Return the `number` pictures nearest to a last hidden layer [F], the nearest first."""
-        rows = nearest_rows(self.features, layer, number) if method == "exact" else self.graph.nearest(layer, number)
+        match method:
+            case "exact":
+                rows = nearest_rows(self.features, layer, number)
+            case "approximate":
+                rows = self.graph.nearest(layer, number)
+            case "codes":
+                encoder, codes = self.codes
+                rows = nearest_codes(codes, encoder.encode(layer[None])[0], number)
         return [Found(row, self.names[row], self.classes[row], distance) for row, distance in rows]
 
     def check_model(self, model: Path) -> None:
@@ -119,17 +143,16 @@ class Searched:
 
 
 def search(
-    folder: Path, pictures: tuple[Path, ...], top: int, exact: bool, model: Path | None, opened: BackendOptions
+    folder: Path, pictures: tuple[Path, ...], top: int, asked: Method | None, model: Path | None, opened: BackendOptions
 ) -> Searched:
     """Return for each picture the `top` nearest of the index in a folder.
 
+    The method `asked` None is the approximate one, or the exact one where there is no graph.
     `model` is where the index's model is now, None where it was. Raises PictureError for a picture that cannot be
     decoded, ModelError for another model than the index's, InputError for a folder that is no finished index.
     """
     index = Index(folder)
-    method = index.method(exact)
-    # A missing package or a damaged file is said before the model is opened.
-    _ = index.features if method == "exact" else index.graph
+    method = index.ready(asked)
     path = model or Path(index.manifest.model["path"])
     index.check_model(path)
     backend = open_backend(path, replace(opened, features=True))

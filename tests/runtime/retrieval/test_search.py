@@ -14,12 +14,17 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
+from alexnet.errors import InputError
+from alexnet.runtime.retrieval.approximate import build_graph
 from alexnet.runtime.retrieval.build import open_features
 from alexnet.runtime.retrieval.search import Index
 from tests.runtime.conftest import colour_model, png
 from tests.runtime.test_infer import TORCHLESS
 
 Cli = Callable[..., Result]
+
+
+pytest.importorskip("usearch", reason="usearch is not installed: extra retrieval")
 
 
 @pytest.fixture
@@ -63,6 +68,18 @@ def test_approximate_and_exact_agree_on_separated_rows(index: Path) -> None:
     opened = Index(index)
     layer = np.array(open_features(index)[5]) + np.array([0.01, 0.02, 0.03], dtype=np.float32)
     assert opened.nearest(layer, 4, "approximate") == opened.nearest(layer, 4, "exact")
+
+
+def test_features_beyond_float16_are_refused_by_the_graph(tmp_path: Path) -> None:
+    rows = np.array([[1.0, 2.0], [1.0, 70_000.0]], dtype=np.float32)
+    with pytest.raises(InputError, match=r"up to 70,000 .* --no-approximate"):
+        build_graph(rows, tmp_path / "graph", lambda done, total: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drawing_is_a_png(index: Path, query: Path, tmp_path: Path, run_cli: Cli) -> None:
+    done = run_cli("search", index, query, "--show", tmp_path / "shown.jpg")
+    assert (done.exit_code, "suffix .png" in done.stderr) == (2, True), done.stderr
 
 
 def test_what_was_found_is_drawn(index: Path, query: Path, tmp_path: Path, run_cli: Cli, images: Path) -> None:
