@@ -136,6 +136,6 @@ def test_memory_stays_bounded_under_a_flood(tmp_path_factory: pytest.TempPathFac
         assert set(answers) <= {200, 503} and answers.count(200) >= 4
         with open(f"/proc/{server.process.pid}/status") as file:  # noqa: PTH123
             peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-        # Four pictures of 27 MB, twice while they are resized, beside the process itself; sixteen would take 800 MB more.
+        # Four pictures of 27 MB, twice while they are resized; sixteen at once would take 800 MB more.
         assert peak < 400_000
         assert is_well(server)
