@@ -73,8 +73,12 @@ def good_ones(model: Path, folder: Path) -> tuple[list[Good], tuple[str, ...]]:
 
 def tensor_request(pictures: Pixels) -> tuple[bytes, dict[str, str]]:
     """Return the body and the headers of an inference request with binary tensors both ways."""
-    given = {"name": "pictures", "datatype": "UINT8", "shape": list(pictures.shape)}
-    given["parameters"] = {"binary_data_size": pictures.nbytes}
+    given = {
+        "name": "pictures",
+        "datatype": "UINT8",
+        "shape": pictures.shape,
+        "parameters": {"binary_data_size": pictures.nbytes},
+    }
     head = json.dumps({"inputs": [given], "parameters": {"binary_data_output": True}}).encode()
     return head + pictures.tobytes(), {LENGTH: str(len(head))}
 
