@@ -132,10 +132,10 @@ def _damage_as_picture_error(data: bytes, name: str) -> Iterator[None]:
         raise PictureError(f"{name} cannot be decoded, it is truncated or damaged: {error}; replace it") from None
 
 
-def _opened(data: bytes, name: str, limit: int = PIXEL_LIMIT) -> Image.Image:
+def _opened(data: bytes, name: str, limit: int | None = None) -> Image.Image:
     """Return the picture with its header read and nothing decoded; PictureError when it is too large."""
     image = Image.open(io.BytesIO(data), formats=FORMATS)
-    _refuse_size(image.width, image.height, name, limit)
+    _refuse_size(image.width, image.height, name, PIXEL_LIMIT if limit is None else limit)
     return image
 
 
@@ -230,11 +230,11 @@ def picture_of(
     *,
     scaled: bool = False,
     decode: Decode | None = None,
-    limit: int = PIXEL_LIMIT,
+    limit: int | None = None,
 ) -> Pixels:
     """Return the encoded picture `data`, called `name` in errors, as `load_picture` does that of a file.
 
-    `limit` is the most pixels, where less than PIXEL_LIMIT is to be allowed.
+    `limit` is the most pixels, PIXEL_LIMIT where it is None.
     """
     return picture_from_bytes(_read(path), str(path), preprocessing, scaled=scaled, decode=decode)
 

@@ -86,7 +86,8 @@ def serve(
     Requests that come together are run together. Ctrl-C or SIGTERM ends it once what is under way is answered. The
     paths and the limits: docs/serving.md.
     """
-    from alexnet.runtime.serve.session import Batching, ServeOptions, named_engines, serve_models
+    from alexnet.runtime.serve.batcher import Batching
+    from alexnet.runtime.serve.session import ServeOptions, named_engines, serve_models
 
     options = ServeOptions(
         host,

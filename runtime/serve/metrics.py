@@ -18,18 +18,23 @@ class Metrics:
     """The metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        known = {"registry": self.registry, "namespace": "alexnet"}
-        self.requests = Counter("requests", "Requests that were answered", ["model", "status"], **known)
+        self.registry = own = CollectorRegistry()
+        self.requests = Counter("alexnet_requests", "Requests that were answered", ["model", "status"], registry=own)
         self.request_seconds = Histogram(
-            "request_seconds", "Time from a request's headers to its answer", ["model"], buckets=SECONDS, **known
+            "alexnet_request_seconds",
+            "From the headers to the answer",
+            ["model"],
+            buckets=SECONDS,
+            registry=own,
         )
-        self.pictures = Counter("pictures", "Pictures that were classified", ["model"], **known)
+        self.pictures = Counter("alexnet_pictures", "Pictures that were classified", ["model"], registry=own)
         self.batch_pictures = Histogram(
-            "batch_pictures", "Pictures that were run together", ["model"], buckets=BATCHES, **known
+            "alexnet_batch_pictures", "Pictures that were run together", ["model"], buckets=BATCHES, registry=own
         )
-        self.batch_seconds = Histogram("batch_seconds", "Time of a batch", ["model"], buckets=SECONDS, **known)
-        self.waiting = Gauge("waiting_pictures", "Pictures that wait or are run", ["model"], **known)
+        self.batch_seconds = Histogram(
+            "alexnet_batch_seconds", "Time of a batch", ["model"], buckets=SECONDS, registry=own
+        )
+        self.waiting = Gauge("alexnet_waiting_pictures", "Pictures that wait or are run", ["model"], registry=own)
 
     def request(self, model: str, status: int, seconds: float) -> None:
         """Count a request to a model that was answered."""

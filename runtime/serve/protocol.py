@@ -95,9 +95,13 @@ def _pictures(inputs: list[Any], binary: memoryview, side: int, most: int) -> Pi
         raise ProtocolError(
             f"the input is {given.get('name')!r} of datatype {given.get('datatype')!r}, expected {INPUT!r} of UINT8"
         )
-    shape = given.get("shape")
-    numbers = isinstance(shape, list) and all(type(size) is int for size in shape)
-    if not numbers or len(shape) != 4 or shape[1:] != [side, side, 3] or not 1 <= shape[0] <= most:
+    shape = _list(given, "shape")
+    if (
+        not all(type(size) is int for size in shape)
+        or len(shape) != 4
+        or shape[1:] != [side, side, 3]
+        or not 1 <= shape[0] <= most
+    ):
         raise ProtocolError(f"{INPUT} has another shape than [N, {side}, {side}, 3] with N from 1 to {most}")
     parameters = _parameters(given, INPUT)
     size = parameters.get("binary_data_size")
@@ -188,10 +192,10 @@ def _object(values: Any, what: str) -> dict[str, Any]:
 
 
 def _list(values: dict[str, Any], key: str) -> list[Any]:
-    """Return a list of a request; ProtocolError when it is none."""
+    """Return a list of a request or of an input; ProtocolError when it is none."""
     found = values.get(key)
     if not isinstance(found, list):
-        raise ProtocolError(f"the request has no list of {key}")
+        raise ProtocolError(f"the request has no list {key!r}")
     return found
 
 
