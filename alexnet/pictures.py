@@ -236,13 +236,6 @@ def picture_of(
 
     `limit` is the most pixels, PIXEL_LIMIT where it is None.
     """
-    return picture_from_bytes(_read(path), str(path), preprocessing, scaled=scaled, decode=decode)
-
-
-def picture_from_bytes(
-    data: bytes, name: str, preprocessing: Preprocessing, *, scaled: bool = False, decode: Decode | None = None
-) -> Pixels:
-    """Return the encoded picture `data` as `load_picture` returns that of a file; `name` stands in its PictureError."""
     with _damage_as_picture_error(data, name):
         image = _opened(data, name, limit)
         large = image.width * image.height > LARGE

@@ -15,7 +15,7 @@ from typing import Any
 
 from alexnet import __version__
 from alexnet.errors import AlexNetError, DeviceError, InputError, PictureError, UnexpectedError
-from alexnet.pictures import Pixels, Preprocessing, load_picture, picture_from_bytes
+from alexnet.pictures import Pixels, Preprocessing, load_picture, picture_of
 from alexnet.runtime.backends import BackendOptions
 from alexnet.runtime.classify import Result, classify
 from alexnet.runtime.cluster.options import ClusterOptions
@@ -154,7 +154,7 @@ class _Held:
     def __init__(self, entries: Iterator[Entry], scaled: bool) -> None:
         self.entries = entries
         self.load_file = functools.partial(load_picture, scaled=scaled)
-        self.load_bytes = functools.partial(picture_from_bytes, scaled=scaled)
+        self.load_bytes = functools.partial(picture_of, scaled=scaled)
         self.held: dict[Path, Entry] = {}
 
     def paths(self) -> Iterator[Path]:
