@@ -100,7 +100,7 @@ def _begin(
     if run.checkpoint_path.exists():
         raise InputError(f"{run.path} already holds a run; go on with --resume {run.path}, or give another --out")
     source = Run(order.init_from) if order.init_from else None
-    trainer = begin(recipe, folder, run, reporting, world, source, given if is_url(given) else "")
+    trainer = begin(recipe, folder, run, reporting, world, source, url=given if is_url(given) else "")
     if world.first:
         record_job(run)
     return trainer
