@@ -145,7 +145,7 @@ def _words(curves: Sequence[Curve], reached: dict[Unit, int | None], pictures: i
         name = "ReLU" if curve.unit == "relu" else "tanh"
         said.append(f"{name} at rate {curve.rate:g} " + (f"took {took} epochs to 25 %" if took else last))
     one, other = (reached[unit] for unit in UNITS)
-    ratio = f": {other / one:.1f} times as many" if one and other else ""
+    ratio = f": tanh took {other / one:.1f} times as many" if one and other else ""
     return f"on {pictures:,} training pictures {' and '.join(said)}{ratio}"
 
 
@@ -183,7 +183,7 @@ def draw(curves: Sequence[Curve]) -> Any:
     axis.set_xlabel("epochs")
     axis.set_ylabel("training error")
     axis.set_xlim(left=0)
-    axis.set_ylim(0, 0.75)
+    axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
     axis.legend()
     return figure
