@@ -49,11 +49,11 @@ def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
 
 
 def workers_of(folder: Path) -> list[int]:
-    """Return the processes that Ray calls workers and that work in a folder."""
+    """Return the processes in which Ray Data runs a worker, and that work in a folder."""
     found = []
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            named = process.name.isdigit() and (process / "cmdline").read_bytes().startswith(b"ray::")
+            named = process.name.isdigit() and (process / "cmdline").read_bytes().startswith(b"ray::MapWorker")
             if named and (process / "cwd").readlink() == folder:
                 found.append(int(process.name))
     return found

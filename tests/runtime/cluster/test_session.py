@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from alexnet.errors import DeviceError, InputError
+from alexnet.errors import DeviceError, InputError, MissingPackageError
 from alexnet.runtime.backends import BackendOptions
 from alexnet.runtime.cluster import session
 from alexnet.runtime.cluster.connection import Room, connected, room_for
@@ -203,6 +204,12 @@ def test_workers_have_a_gpu_each_or_cores(tmp_path: Path) -> None:
 
 def test_a_ray_client_is_refused() -> None:
     with pytest.raises(InputError, match="run the command on a machine of the cluster"), connected("ray://head:10001"):
+        pass
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingPackageError, match=r"alexnet-toolchain\[ray\]"), connected("local"):
         pass
 
 
