@@ -91,7 +91,10 @@ def test_a_killed_worker_is_replaced_and_each_picture_has_one_row(
             assert Path(row["path"]).name == Path(other["path"]).name
             assert row.get("classes") == other.get("classes")
             assert bool(row.get("error")) == bool(other.get("error"))
-    assert not workers_of(tmp_path)
+    began = time.monotonic()
+    while workers_of(tmp_path):
+        assert time.monotonic() - began < LONG, "workers are left behind"
+        time.sleep(0.1)
 
 
 def test_a_run_that_was_interrupted_goes_on(model: Path, mixed: Path, tmp_path: Path) -> None:
