@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,12 +55,14 @@ def connected(address: str) -> Iterator[Any]:
         import ray.data
     except ImportError:
         raise missing_package("ray", "ray", "--ray") from None
-    _connect(ray, address)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    # Ray prints what it says of dead workers to standard output.
+    with contextlib.redirect_stdout(sys.stderr):
+        _connect(ray, address)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def _connect(ray: Any, address: str) -> None:

@@ -48,7 +48,7 @@ class ClusterOptions:
             if rest.pop(name):
                 raise InputError(f"--{name.replace('_', '-')} does not go with --ray; leave one of them out")
         rest.pop("features_of")
-        if output is None:
+        if output is None or not output.name:
             raise InputError("--ray writes a folder of results; name it with: -o results")
         if form not in (None, "jsonl"):
             raise InputError(f"--{form} does not go with --ray, which writes Parquet, or with --jsonl JSON lines")

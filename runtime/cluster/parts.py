@@ -56,12 +56,15 @@ def cut(arguments: list[str], listed: IO[bytes]) -> list[Part]:
 
     Raises InputError for what is missing or empty, and for a shard that cannot be opened.
     """
-    files: list[Path] = []
+    files: list[str] = []
     shards: list[Path] = []
     for path in picture_paths(arguments, listed, (*SUFFIXES, TAR, PARQUET)):
-        (shards if path.suffix.lower() in (TAR, PARQUET) else files).append(path)
+        if path.suffix.lower() in (TAR, PARQUET):
+            shards.append(path)
+        else:
+            files.append(str(path))
     size = min(max(-(-len(files) // PARTS), SMALLEST), LARGEST)
-    slices = [tuple(map(str, files[first : first + size])) for first in range(0, len(files), size)]
+    slices = [tuple(files[first : first + size]) for first in range(0, len(files), size)]
     parts = [Part(number, "files", paths) for number, paths in enumerate(slices)]
     for path in shards:
         parts += _of_shard(path, len(parts))

@@ -40,29 +40,30 @@ def infer_on_ray(engines: list[Path], arguments: list[str], options: ClusterOpti
     cluster or its workers keep dying, what the workers raise over the engines, PictureError when no picture could be
     classified, and Interrupted, saying how to go on, on Ctrl-C.
     """
+    if opened.threads or opened.gpu:
+        raise InputError("--threads and --gpu do not go with --ray; give --cores-per-worker, or leave them out")
     began = time.perf_counter()
-    parts = cut(arguments, sys.stdin.buffer)
-    folder = Folder(options.output, options.form)
-    tally, left, made, room = Tally(), parts, "", None
+    tally = Tally()
     try:
-        if folder.begin(_described(engines, parts, options, opened), options.resume):
-            left = _not_done(folder, parts, tally)
-            if tally.done and not options.quiet:
-                click.echo(f"{folder.unfinished}: {tally.done:,} pictures are done already", err=True)
-            with connected(options.address) as ray:
-                room = room_for(ray.nodes(), options, opened)
-                made = _run(engines, left, options, opened, room, tally)
+        parts = cut(arguments, sys.stdin.buffer)
+        folder = Folder(options.output, options.form)
+        if not folder.begin(_described(engines, parts, options, opened), options.resume):
+            _say(f"{options.output} is complete already", options)
+            return
+        try:
+            words = _run(engines, parts, options, opened, folder, tally)
             _finish(folder, parts, tally, time.perf_counter() - began)
-        elif not options.quiet:
-            click.echo(f"{options.output} is complete already", err=True)
+        finally:
+            if not any(folder.file(part.number).is_file() for part in parts):
+                folder.drop()
     except KeyboardInterrupt:
         raise Interrupted(f"stopped after {tally.done} pictures; the same command with --resume goes on") from None
-    finally:
-        if not any(folder.file(part.number).is_file() for part in parts):
-            folder.drop()
-    if room is not None and not options.quiet:
-        _sum_up(tally, time.perf_counter() - began, room, made)
-    if tally.bad and tally.bad == tally.done:
+    _say(
+        f"{tally.done - tally.bad} of {tally.done} pictures classified, {tally.bad} rows with an error, "
+        f"{time.perf_counter() - began:.1f} s; {words}",
+        options,
+    )
+    if tally.bad == tally.done:
         raise PictureError(f"none of the {tally.done} pictures could be classified; {options.output} says why")
 
 
@@ -109,27 +110,31 @@ def _run(
     parts: list[Part],
     options: ClusterOptions,
     opened: BackendOptions,
-    room: Room,
+    folder: Folder,
     tally: Tally,
 ) -> str:
-    """Let the workers do the parts, count what they report, and return by what they did it, in words."""
-    if not parts:
-        return ""
-    # Ray gives a worker a GPU of its own, which is then its first.
-    job = Job(tuple(engines), replace(opened, threads=room.cores, gpu=0), options, Path.cwd())
-    only_files = all(part.kind == "files" for part in parts)
-    total = tally.done + sum(len(part.paths) for part in parts) if only_files else None
+    """Let the workers do the parts that are not done, count all, and return by what it was done, in words."""
+    left = _not_done(folder, parts, tally)
+    if tally.done:
+        _say(f"{folder.unfinished}: {tally.done:,} pictures are done already", options)
+    if not left:
+        return "nothing was left to do"
+    only_files = all(part.kind == "files" for part in left)
+    total = tally.done + sum(len(part.paths) for part in left) if only_files else None
     made = ""
-    with counted("classifying", options.quiet) as count:
-        for report in reports(job, parts, room):
+    with connected(options.address) as ray, counted("classifying", options.quiet) as count:
+        room = room_for(ray.nodes(), options, opened)
+        # Ray gives a worker a GPU of its own, which is then its first.
+        job = Job(tuple(engines), replace(opened, threads=room.cores), options, Path.cwd())
+        for report in reports(job, left, room):
             if report.fault:
                 raise _error(report)
-            if report.attempts > 1 and not options.quiet:
-                click.echo(f"part {report.number} was done again: a worker had died over it", err=True)
+            if report.attempts > 1:
+                _say(f"part {report.number} was done again: a worker had died over it", options)
             tally.add(report.done, report.bad)
             made = report.made
             count(tally.done, total)
-    return made
+    return f"{room.words()}, {made}"
 
 
 def reports(job: Job, parts: list[Part], room: Room) -> Iterator[Report]:
@@ -180,10 +185,7 @@ def _finish(folder: Folder, parts: list[Part], tally: Tally, seconds: float) -> 
     folder.finish({"pictures": tally.done, "bad": tally.bad, "parts": len(parts), "seconds": round(seconds, 3)})
 
 
-def _sum_up(tally: Tally, seconds: float, room: Room, made: str) -> None:
-    """Say what was done and by what."""
-    text = (
-        f"{tally.done - tally.bad} of {tally.done} pictures classified, {tally.bad} rows with an error, "
-        f"{seconds:.1f} s; {room.words()}{f', {made}' if made else ''}"
-    )
-    click.echo(printable(text), err=True)
+def _say(text: str, options: ClusterOptions) -> None:
+    """Report on standard error."""
+    if not options.quiet:
+        click.echo(printable(text), err=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -82,7 +83,7 @@ class Worker:
             os.chdir(job.folder)
         except OSError as error:
             raise InputError(
-                f"{job.folder} is not there on {os.uname().nodename} ({error.strerror}); a cluster needs the pictures, "
+                f"{job.folder} is not there on {platform.node()} ({error.strerror}); a cluster needs the pictures, "
                 "the engines and the results in folders that every machine sees under the same path"
             ) from None
         for engine in job.engines:
@@ -107,6 +108,9 @@ class Worker:
         """Classify a part and write its file."""
         if self.fault:
             raise self.fault
+        if (counts := self.folder.count(part.number)) is not None:
+            # Ray gives again what it gave together, and a worker that died may have finished some of it.
+            return Report(part.number, *counts, made=self.made.words())
         attempts = self._begin(part)
         options = self.job.options
         held = _Held(_entries(part), options.scaled)

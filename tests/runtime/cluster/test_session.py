@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from alexnet.errors import DeviceError, InputError
+from alexnet.errors import DeviceError, InputError, MissingPackageError
 from alexnet.runtime.backends import BackendOptions
 from alexnet.runtime.cluster import session
 from alexnet.runtime.cluster.connection import Room, connected, room_for
@@ -128,6 +129,7 @@ def test_each_error_is_one_line_with_its_code_and_leaves_nothing(
         (model, empty, (), 3, "hold no pictures"),
         (model, sources, ("--csv",), 3, "--csv does not go with --ray"),
         (model, sources, ("--features", "f.npy"), 3, "--features does not go with --ray"),
+        (model, sources, ("--threads", "2"), 3, "--threads and --gpu do not go with --ray"),
         (model, sources, ("--strict",), 3, "--strict does not go with --ray"),
         (model, sources, ("--workers", "3", "--cores-per-worker", "1"), 3, "room for 2 workers of 1 cores each"),
         (model, sources, ("--cores-per-worker", "3"), 3, "has 3 cores, the largest has 2"),
@@ -140,6 +142,18 @@ def test_each_error_is_one_line_with_its_code_and_leaves_nothing(
     assert "name it with: -o results" in run_cli("infer", "--engine", model, "--ray", sources).stderr
     assert run_cli("infer", "--engine", model, "--ray").exit_code == 2
     assert run_cli("infer", "--engine", model, sources, "--workers", "2").exit_code == 2
+
+
+def test_a_refused_command_leaves_the_folder_of_another_alone(
+    one_worker: None, model: Path, sources: Path, tmp_path: Path, run_cli: Cli
+) -> None:
+    begun = tmp_path / "results.part"
+    begun.mkdir()
+    (begun / "run.json").write_text("{}")
+    for more, words in (((), "is left of a run that did not end"), (("--resume",), "cannot be gone on with")):
+        result = run_cli("infer", "--engine", model, "--ray", sources, "-o", tmp_path / "results", *more)
+        assert (result.exit_code, words in result.stderr) == (3, True)
+        assert (begun / "run.json").read_text() == "{}"
 
 
 def test_nothing_but_bad_pictures_ends_with_its_code_and_rows(
@@ -166,6 +180,10 @@ def test_a_part_that_keeps_ending_workers_is_given_up(model: Path, sources: Path
     assert (report.code, f"{ATTEMPTS} workers died over part 7" in report.fault) == (DeviceError.exit_code, True)
     report = Report(**json.loads(worker({"part": [part.to_json()]})["report"][0]))
     assert (report.fault, report.done, report.attempts) == ("", 1, 1)
+    (written,) = (tmp_path / "out.part").glob("part-*")
+    before = written.stat().st_mtime_ns
+    again = Report(**json.loads(worker({"part": [part.to_json()]})["report"][0]))
+    assert (again.done, again.bad, written.stat().st_mtime_ns) == (1, 0, before), "a finished part is not done again"
 
 
 def test_another_version_or_folder_on_a_machine_is_said(model: Path, tmp_path: Path) -> None:
@@ -203,6 +221,12 @@ def test_workers_have_a_gpu_each_or_cores(tmp_path: Path) -> None:
 
 def test_a_ray_client_is_refused() -> None:
     with pytest.raises(InputError, match="run the command on a machine of the cluster"), connected("ray://head:10001"):
+        pass
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingPackageError, match=r"alexnet-toolchain\[ray\]"), connected("local"):
         pass
 
 
