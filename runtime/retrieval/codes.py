@@ -84,7 +84,13 @@ def nearest_codes(codes: Codes, code: Codes, number: int) -> list[tuple[int, flo
 
     Rows at the same distance keep their order.
     """
+    number = min(number, len(codes))
+    if not number:
+        return []
     word = np.uint64 if codes.shape[1] % 8 == 0 else np.uint8
-    distances = np.bitwise_count(codes.view(word) ^ code.view(word)).sum(axis=1, dtype=np.uint16)
-    order = np.argsort(distances, kind="stable")[:number]
-    return [(int(row), float(distances[row])) for row in order]
+    distances = np.zeros(len(codes), dtype=np.uint16)
+    for column, one in zip(codes.view(word).T, code.view(word), strict=True):
+        distances += np.bitwise_count(column ^ one)
+    rows = np.flatnonzero(distances <= np.partition(distances, number - 1)[number - 1])
+    order = np.argsort(distances[rows], kind="stable")[:number]
+    return [(int(rows[place]), float(distances[rows[place]])) for place in order]
