@@ -130,7 +130,9 @@ async def _serve(
     metrics = Metrics()
     models = {}
     for name, path in engines.items():
-        batcher = Batcher(runners[name], options.batching, functools.partial(metrics.batch, name))
+        # A model may take fewer pictures at once than were asked for.
+        batching = replace(options.batching, batch=runners[name][0].size)
+        batcher = Batcher(runners[name], batching, functools.partial(metrics.batch, name))
         metrics.watch(name, functools.partial(getattr, batcher, "held"))
         models[name] = Model(name, _platform(path), runners[name][0].backend, batcher)
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decoder") as decoders:
