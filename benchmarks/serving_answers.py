@@ -4,8 +4,9 @@
 
 Pictures go as JPEG to /v1/classify and as tensors of 1 to 3 pictures to the inference protocol, over 32 connections. An
 answer is wrong when a probability differs by more than 1e-5 from what the model answers for the picture by itself, when
-a good request gets anything but an answer or 503, or when a hostile one gets anything but an error of the client's. A
-request that got 503 is sent again.
+a good request gets anything but an answer, or when a hostile one gets anything but an error of the client's. A request
+that got 503 or 408, or on which the server hung up, is counted and sent again: a machine that stops both sides for
+longer than the server waits gives such.
 """
 
 from __future__ import annotations
@@ -100,7 +101,13 @@ class Load:
             for _ in left:
                 if time.monotonic() > until:
                     return
-                await self.one(session)
+                while True:
+                    try:
+                        await self.one(session)
+                        break
+                    except aiohttp.ClientConnectionError:
+                        # As when both sides were stopped for longer than the server keeps an idle connection.
+                        self.found["hung up"] += 1
 
         timeout = aiohttp.ClientTimeout(total=120)
         connector = aiohttp.TCPConnector(limit=CONNECTIONS)
@@ -130,7 +137,7 @@ class Load:
                 data = await response.read()
                 if response.status == 200:
                     return data
-                self.found["busy" if response.status == 503 else "wrong"] += 1
+                self.found[{503: "busy", 408: "late"}.get(response.status, "wrong")] += 1
             await asyncio.sleep(0.05)
 
     def judge(self, found: Floats, sent: list[Good]) -> None:
@@ -163,7 +170,7 @@ class Load:
         while True:
             async with session.post(url, data=data, headers=more) as response:
                 await response.read()
-                if response.status != 503:
+                if response.status not in (503, 408):
                     self.found["refused" if response.status in (400, 413) else "wrong"] += 1
                     return
             await asyncio.sleep(0.05)
@@ -198,7 +205,8 @@ def main() -> None:
     print(
         f"{sent} requests in {time.monotonic() - began:.0f} s: {found['right']} right (largest difference "
         f"{load.worst:.1e}), {found['refused']} hostile refused, {found['cut off']} cut off, {found['busy']} answered "
-        f"503 and sent again, {found['wrong']} wrong"
+        f"503 and sent again, {found['hung up']} on which the server hung up and {found['late']} that "
+        f"took over 10 s to arrive, sent again, {found['wrong']} wrong"
     )
     sys.exit(1 if found["wrong"] else 0)
 

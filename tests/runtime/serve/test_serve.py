@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -200,3 +202,13 @@ def test_what_cannot_be_served_is_said_before_it_listens(tmp_path: Path, run_cli
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run_cli("serve", "--engine", colour_model(tmp_path / "model.onnx"), "--port", taken.getsockname()[1])
     assert (done.exit_code, "give another --host or --port" in done.stderr) == (3, True)
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "starlette", "prometheus_client"])
+def test_what_is_not_installed_comes_with_its_extra(package: str) -> None:
+    line = f"import sys; sys.modules['{package}'] = None; from alexnet.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", line, "serve", "--engine", "model.onnx"], capture_output=True, text=True
+    )
+    assert done.returncode == 7
+    assert f"{package}, which is not installed" in done.stderr and "alexnet-toolchain[serve]" in done.stderr
