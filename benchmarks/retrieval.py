@@ -89,8 +89,8 @@ def by_codes(encode: Callable[[Floats], Codes], codes: Codes) -> Nearest:
     return lambda layer: nearest_codes(codes, encode(layer[None])[0], TOP)
 
 
-def subject(name: str, nearest: Nearest, queries: Sequence[Floats]) -> Subject:
-    """Return what takes turns: some queries, one after another."""
+def subject(name: str, nearest: Nearest, queries: Floats) -> Subject:
+    """Return what takes turns: queries [Q, F], one after another."""
     return Subject(name, lambda: [nearest(layer) for layer in queries], len(queries))
 
 
