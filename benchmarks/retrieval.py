@@ -90,7 +90,7 @@ def by_codes(encode: Callable[[Floats], Codes], codes: Codes) -> Nearest:
 
 
 def subject(name: str, nearest: Nearest, queries: Floats) -> Subject:
-    """Return what takes turns: some queries, one after another."""
+    """Return what takes turns: queries [Q, F], one after another."""
     return Subject(name, lambda: [nearest(layer) for layer in queries], len(queries))
 
 
