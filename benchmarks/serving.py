@@ -68,7 +68,7 @@ class Kind:
 
 def _percentile(text: str, percent: int) -> float:
     """Return the milliseconds of a percentile in wrk's report."""
-    found = re.search(rf"^ +{percent}% +([\d.]+)(us|ms|s|m)$", text, flags=re.MULTILINE)
+    found = re.search(rf"^ +{percent}% +([\d.]+)(us|ms|s|m) *$", text, flags=re.MULTILINE)
     assert found is not None, text
     return float(found[1]) * SCALE[found[2]]
 

@@ -109,7 +109,7 @@ class Load:
                         # As when both sides were stopped for longer than the server keeps an idle connection.
                         self.found["hung up"] += 1
 
-        timeout = aiohttp.ClientTimeout(total=120)
+        timeout = aiohttp.ClientTimeout(total=None)
         connector = aiohttp.TCPConnector(limit=CONNECTIONS)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             await asyncio.gather(*(connection(session) for _ in range(CONNECTIONS)))

@@ -33,7 +33,7 @@ try:
     from alexnet.runtime.serve.connection import CONNECTIONS, BoundedConnection
     from alexnet.runtime.serve.metrics import Metrics
 except ModuleNotFoundError as error:
-    raise missing_package(error.name or "uvicorn", "serve", "alexnet serve") from None
+    raise missing_package(str(error.name).partition(".")[0], "serve", "alexnet serve") from None
 
 # What stands for a model in a path of the server.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
