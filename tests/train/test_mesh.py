@@ -74,7 +74,12 @@ def norms(run: Run) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("ranks", "columns"), [(2, "split"), (3, "merged"), (4, "split")], ids=["1 x 2", "3 x 1", "2 x 2"]
+    ("ranks", "columns"),
+    [
+        pytest.param(2, "split", id="1 x 2", marks=pytest.mark.slow),
+        pytest.param(3, "merged", id="3 x 1", marks=pytest.mark.slow),
+        pytest.param(4, "split", id="2 x 2"),
+    ],
 )
 def test_a_mesh_trains_to_the_weights_of_one_process(tmp_path: Path, tiny_data: Path, ranks: int, columns: str) -> None:
     alone = train(tmp_path, tiny_data, "alone", 1)
