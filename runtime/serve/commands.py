@@ -31,7 +31,7 @@ Examples:
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures in a batch at most.")
 @click.option(
     "--delay",
-    type=click.FloatRange(min=0, max=1000),
+    type=click.FloatRange(min=0, max=10_000),
     default=2.0,
     show_default=True,
     help="Milliseconds that the first picture of a batch waits for others.",

@@ -141,7 +141,7 @@ def test_prometheus_is_told(served: Served) -> None:
 def test_a_full_queue_is_refused_and_says_when_to_come_again(tmp_path: Path) -> None:
     model = colour_model(tmp_path / "model.onnx")
     with (
-        serving("--engine", model, "--queue", "2", "--delay", "1000") as server,
+        serving("--engine", model, "--queue", "2", "--delay", "3000") as server,
         ThreadPoolExecutor(6) as pool,
     ):
         answers = list(pool.map(lambda _: server.ask("POST", "/v1/classify", png((9, 9, 200))), range(6)))
@@ -155,7 +155,7 @@ def test_a_full_queue_is_refused_and_says_when_to_come_again(tmp_path: Path) -> 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_what_is_under_way_end(tmp_path: Path, number: signal.Signals) -> None:
     model = colour_model(tmp_path / "model.onnx")
-    with serving("--engine", model, "--delay", "1000") as server, ThreadPoolExecutor(2) as pool:
+    with serving("--engine", model, "--delay", "4000") as server, ThreadPoolExecutor(2) as pool:
         idle = socket.create_connection(server.address)
         under_way = pool.submit(server.ask, "POST", "/v1/classify", png((9, 200, 9)))
         while b'waiting_pictures{model="model"} 1.0' not in server.ask("GET", "/metrics").body:
@@ -165,6 +165,7 @@ def test_a_signal_lets_what_is_under_way_end(tmp_path: Path, number: signal.Sign
         while not refused and not under_way.done():
             try:
                 socket.create_connection(server.address).close()
+                time.sleep(0.02)
             except ConnectionRefusedError:
                 refused = True
         assert refused and not under_way.done()
