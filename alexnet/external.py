@@ -13,7 +13,8 @@ import onnx
 from google.protobuf.message import Message
 from onnx.external_data_helper import ExternalDataInfo
 
-from alexnet.errors import InputError, ModelError
+from alexnet.errors import ModelError
+from alexnet.files import require_file
 
 EXPORT = "write one with: alexnet export --onnx"
 
@@ -23,9 +24,7 @@ def load_model(path: Path) -> onnx.ModelProto:
 
     Raises InputError when there is no such file and ModelError when it is not ONNX.
     """
-    if not path.is_file():
-        what = "is a folder, not a model" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {what}; {EXPORT}")
+    require_file(path, EXPORT)
     data = path.read_bytes()
     try:
         model = onnx.load_model_from_string(data)

@@ -45,6 +45,13 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     fsync_folder(path.parent)
 
 
+def require_file(model: Path, mend: str) -> None:
+    """Raise InputError, which ends with how to `mend` it, unless a model is a file."""
+    if not model.is_file():
+        what = "is a folder, not a model" if model.is_dir() else "does not exist"
+        raise InputError(f"{model} {what}; {mend}")
+
+
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a hidden folder beside `path` that becomes `path`, absent or empty before, only when the block ends well.

@@ -6,13 +6,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from alexnet.errors import printable
 
 LINE_SECONDS = 10.0
 
 # Takes what is done and the total, None where it is not known.
 Count = Callable[[int, int | None], None]
+
+
+def report(text: str) -> None:
+    """Report on standard error; what a terminal would take for a command is escaped."""
+    click.echo(printable(text), err=True)
 
 
 @contextmanager

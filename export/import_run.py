@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +12,7 @@ from alexnet.errors import InputError, ModelError
 from alexnet.export.caffe import read_caffe
 from alexnet.export.foreign import ForeignNet, Kind
 from alexnet.export.torchvision import is_safetensors, is_torch, read_torchvision
+from alexnet.files import atomic_folder
 from alexnet.labels import read_labels
 from alexnet.pictures import Preprocessing, find_pictures, load_picture
 from alexnet.recipe import AugmentRecipe, Recipe
@@ -90,7 +86,7 @@ def import_weights(
     )
     samples = _samples(pictures, recipe) if pictures else None
     out = out or new_run(RUNS, recipe.name).path
-    with _new_folder(out) as folder:
+    with atomic_folder(out) as folder:
         run = Run(folder)
         run.begin(recipe, names)
         none = np.zeros((3, 3), dtype=np.float32)
@@ -112,24 +108,3 @@ def _samples(folder: Path, recipe: Recipe) -> Samples:
     pictures = np.stack([load_picture(file, preprocessing) for file in files])
     names = [file.relative_to(folder).as_posix() if folder.is_dir() else file.name for file in files]
     return Samples(pictures, names, np.zeros(len(files), dtype=np.int64))
-
-
-@contextlib.contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out` that becomes `out` when the block ends without an error, and is removed otherwise."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror or error}, choose another folder") from None
-    try:
-        yield folder
-        mask = os.umask(0o022)
-        os.umask(mask)
-        folder.chmod(0o777 & ~mask)
-        folder.rename(out)
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise InputError(f"cannot write {out}: {error.strerror or error}, choose another folder") from None
-        raise

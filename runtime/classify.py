@@ -180,9 +180,14 @@ def _results(backend: Backend, files: Files, future: Future[Answers], top: int) 
             continue
         probabilities, features = answers[row], None if layers is None else layers[row]
         row += 1
-        if not np.isfinite(probabilities).all():
-            raise ModelError(f"the model answers NaN or infinity for {path}; see what alexnet check says of it")
+        check_finite(probabilities, picture=f" for {path}")
         yield Result(path, best_answers(probabilities, labels, top), features=features)
+
+
+def check_finite(probabilities: Floats, model: str = "the model", picture: str = "") -> None:
+    """Raise ModelError, in words that name the model and the picture, when an answer is no number."""
+    if not np.isfinite(probabilities).all():
+        raise ModelError(f"{model} answers NaN or infinity{picture}; see what alexnet check says of it")
 
 
 def best_answers(probabilities: Floats, labels: tuple[str, ...], top: int) -> tuple[Answer, ...]:

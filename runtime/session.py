@@ -18,7 +18,7 @@ import click
 from alexnet.errors import InputError, Interrupted, PictureError, printable
 from alexnet.files import atomic_write
 from alexnet.pictures import load_picture
-from alexnet.progress import counted
+from alexnet.progress import counted, report
 from alexnet.runtime.backends import Backend, BackendOptions
 from alexnet.runtime.classify import DEFAULT_BATCH, Features, Load, Result, classify
 from alexnet.runtime.ensemble import open_engines
@@ -70,7 +70,7 @@ def infer_paths(engines: list[Path], arguments: list[str], options: InferOptions
     Interrupted, saying how far it came, on Ctrl-C.
     """
     paths = picture_paths(arguments, sys.stdin.buffer)
-    say = (lambda text: None) if options.quiet else _say
+    say = (lambda text: None) if options.quiet else report
     load = _loader(options, opened.gpu)
     for engine in engines:
         verify_on_first_use(engine, opened, say)
@@ -82,7 +82,7 @@ def infer_paths(engines: list[Path], arguments: list[str], options: InferOptions
         if options.resume:
             assert options.output is not None
             rows = min(options.top, len(backend.metadata.labels))
-            done = resumed(options.output, options.form, rows, JsonLines(_say, made).by)
+            done = resumed(options.output, options.form, rows, JsonLines(report, made).by)
             if done:
                 say(f"{options.output}: {done.total()} pictures are done already")
             paths = left_over(paths, done)
@@ -103,7 +103,7 @@ def _loader(options: InferOptions, gpu: int) -> Load:
         return functools.partial(load_picture, scaled=options.scaled)
     from alexnet.runtime.gpu_decode import GpuDecoder
 
-    return GpuDecoder(gpu, _say).load
+    return GpuDecoder(gpu, report).load
 
 
 class _Run:
@@ -225,11 +225,6 @@ def _featured(options: InferOptions, made: Made) -> Iterator[Add | None]:
         return
     with features_file(options.features, {**made.values(), "features": options.features_of}) as add:
         yield add
-
-
-def _say(text: str) -> None:
-    """Report on standard error."""
-    click.echo(printable(text), err=True)
 
 
 def _to_standard_output(text: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from alexnet.errors import DeviceError, InputError, MissingPackageError, ModelError, SidecarError, missing_package
+from alexnet.errors import DeviceError, MissingPackageError, ModelError, SidecarError, missing_package
+from alexnet.files import require_file
 from alexnet.runtime.backends.interface import Backend, BackendOptions
 from alexnet.runtime.backends.table import (
     BACKENDS,
@@ -39,9 +40,7 @@ def open_backend(path: Path, options: BackendOptions = DEFAULT, say: Callable[[s
     `say` is told which backend was chosen and why. Raises InputError for a missing file, ModelError for a suffix or a
     file that no backend reads, and what the backend itself raises (MissingPackageError, DeviceError, SidecarError).
     """
-    if not path.is_file():
-        what = "is a folder, not a model" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {what}; write one with: alexnet export --onnx, or alexnet build model.onnx")
+    require_file(path, "write one with: alexnet export --onnx, or alexnet build model.onnx")
     choice = choose_backend(path, options)
     if say:
         say(f"{path}: {choice.info.name} ({choice.reason})")

@@ -14,11 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
-
-from alexnet.errors import AlexNetError, DeviceError, InputError, Interrupted, PictureError, printable
-from alexnet.files import sha256_of
-from alexnet.progress import counted
+from alexnet.errors import AlexNetError, DeviceError, InputError, Interrupted, PictureError
+from alexnet.external import EXPORT
+from alexnet.files import require_file, sha256_of
+from alexnet.progress import counted, report
 from alexnet.runtime.backends import BackendOptions
 from alexnet.runtime.backends.onnx_file import read_onnx
 from alexnet.runtime.cluster.connection import Room, connected, room_for
@@ -84,9 +83,7 @@ def _described(
 
 def _check(engine: Path, opened: BackendOptions) -> None:
     """Raise what is wrong with an engine before a cluster is asked; the workers open it and may find more."""
-    if not engine.is_file():
-        what = "is a folder, not a model" if engine.is_dir() else "does not exist"
-        raise InputError(f"{engine} {what}; write one with: alexnet export --onnx")
+    require_file(engine, EXPORT)
     if engine.suffix.lower() == ".onnx":
         read_onnx(engine)
     elif not opened.trust:
@@ -188,4 +185,4 @@ def _finish(folder: Folder, parts: list[Part], tally: Tally, seconds: float) -> 
 def _say(text: str, options: ClusterOptions) -> None:
     """Report on standard error."""
     if not options.quiet:
-        click.echo(printable(text), err=True)
+        report(text)

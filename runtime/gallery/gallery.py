@@ -13,9 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from alexnet.crops import CROPS, centre_offset, ten_crops
-from alexnet.errors import ModelError
 from alexnet.pictures import decode_picture, load_picture, square
 from alexnet.runtime.backends import Backend, Floats
+from alexnet.runtime.classify import best_places, check_finite
 from alexnet.runtime.ensemble import with_features
 from alexnet.runtime.gallery.neighbours import Neighbours
 
@@ -63,9 +63,8 @@ class Gallery:
         with self._turn:
             pixels = square(decode_picture(data, "this file"), metadata.preprocessing)
             probabilities, features = self._ask(pixels[None])
-        if not np.isfinite(probabilities).all():
-            raise ModelError("the model answers NaN or infinity; see what alexnet check says of it")
-        best = np.argsort(-probabilities[0], kind="stable")[:TOP]
+        check_finite(probabilities)
+        best = best_places(probabilities[0], TOP)
         return {
             "picture": _uri(pixels),
             "crops": [

@@ -12,8 +12,8 @@ from types import FrameType
 
 import click
 
-from alexnet.errors import InputError, printable
-from alexnet.progress import counted
+from alexnet.errors import InputError
+from alexnet.progress import counted, report
 from alexnet.runtime.backends import Backend, BackendOptions
 from alexnet.runtime.ensemble import open_engines
 from alexnet.runtime.gallery.gallery import Gallery
@@ -44,13 +44,13 @@ def serve_gallery(engines: list[Path], arguments: list[str], options: GalleryOpt
             "a plan gives no hidden layer, so it has no neighbours: leave the pictures out, or give the ONNX model"
         )
     for engine in engines:
-        verify_on_first_use(engine, opened, _say)
+        verify_on_first_use(engine, opened, report)
     backend = open_engines(engines, replace(opened, features=paths is not None), None)
     try:
         neighbours = None
         if paths is not None:
             with counted("looking at the pictures", options.quiet) as count:
-                neighbours = index_pictures(backend, paths, _say, count)
+                neighbours = index_pictures(backend, paths, report, count)
         _serve(backend, neighbours, options)
     finally:
         backend.close()
@@ -81,8 +81,3 @@ def _serve(backend: Backend, neighbours: Neighbours | None, options: GalleryOpti
         for signalled, handler in before.items():
             signal.signal(signalled, handler)
     click.echo("the gallery is closed", err=True)
-
-
-def _say(text: str) -> None:
-    """Report on standard error."""
-    click.echo(printable(text), err=True)

@@ -15,9 +15,8 @@ from time import perf_counter
 
 import numpy as np
 
-from alexnet.errors import ModelError
 from alexnet.runtime.backends import Floats, Pixels
-from alexnet.runtime.classify import Runner
+from alexnet.runtime.classify import Runner, check_finite
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,5 @@ class Batcher:
 def _run(runner: Runner, parts: list[Pixels]) -> Floats:
     """Return the probabilities of all parts together; ModelError when they are no numbers."""
     answers, _ = runner.answers(np.concatenate(parts) if len(parts) > 1 else parts[0])
-    if not np.isfinite(answers).all():
-        raise ModelError("the model answers NaN or infinity; see what alexnet check says of it")
+    check_finite(answers)
     return answers

@@ -18,10 +18,11 @@ from pathlib import Path
 import click
 import numpy as np
 
-from alexnet.errors import InputError, ModelError, missing_package, printable
+from alexnet.errors import InputError, missing_package
 from alexnet.pictures import LARGE
+from alexnet.progress import report
 from alexnet.runtime.backends import Backend, BackendOptions, open_backend
-from alexnet.runtime.classify import Runner
+from alexnet.runtime.classify import Runner, check_finite
 from alexnet.runtime.verify import verify_on_first_use
 
 try:
@@ -86,10 +87,10 @@ def serve_models(engines: dict[str, Path], options: ServeOptions, opened: Backen
         runners: dict[str, list[Runner]] = {}
         try:
             for name, path in engines.items():
-                verify_on_first_use(path, opened, _say)
+                verify_on_first_use(path, opened, report)
                 runners[name] = []
                 for _ in range(options.replicas):
-                    backend = open_backend(path, opened, _say if not runners[name] else None)
+                    backend = open_backend(path, opened, report if not runners[name] else None)
                     runners[name].append(_runner(backend, options.batching.batch))
             asyncio.run(_serve(engines, runners, listener, options))
         finally:
@@ -99,11 +100,10 @@ def serve_models(engines: dict[str, Path], options: ServeOptions, opened: Backen
 
 def _runner(backend: Backend, batch: int) -> Runner:
     """Return what runs a backend, once it has answered a batch: a model that does not run is found before listening."""
-    runner = Runner(backend, min(batch, backend.largest_batch or batch), None, _say)
+    runner = Runner(backend, min(batch, backend.largest_batch or batch), None, report)
     side = backend.metadata.preprocessing.side
     answers, _ = runner.answers(np.zeros((runner.size, side, side, 3), dtype=np.uint8))
-    if not np.isfinite(answers).all():
-        raise ModelError(f"{backend.metadata.name} answers NaN or infinity; see what alexnet check says of it")
+    check_finite(answers, backend.metadata.name)
     return runner
 
 
@@ -137,7 +137,7 @@ async def _serve(
         metrics.watch(name, functools.partial(getattr, batcher, "held"))
         models[name] = Model(name, _platform(path), runners[name][0].backend, batcher)
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decoder") as decoders:
-        api = Api(models, Bodies(options.largest_body), decoders, metrics, options.largest_picture, _say)
+        api = Api(models, Bodies(options.largest_body), decoders, metrics, options.largest_picture, report)
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(
             api.application(),
@@ -157,7 +157,7 @@ async def _serve(
             await asyncio.gather(server.serve([listener]), _announce(server, listener, list(engines)))
         for model in models.values():
             await model.batcher.close()
-    _say("the server has ended")
+    report("the server has ended")
 
 
 async def _announce(server: uvicorn.Server, listener: socket.socket, names: list[str]) -> None:
@@ -183,8 +183,3 @@ def _signals_expected() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _say(text: str) -> None:
-    """Report on standard error."""
-    click.echo(printable(text), err=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from alexnet.errors import InputError, ModelError, SidecarError, printable
 from alexnet.external import check_external_data, load_model
-from alexnet.files import atomic_folder, sha256_of
+from alexnet.files import atomic_folder, require_file, sha256_of
 from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.runtime.backends.onnx_file import read_onnx
 from alexnet.runtime.classify import DEFAULT_BATCH
@@ -71,9 +71,7 @@ def package_triton(
 
 def _suffix(path: Path) -> str:
     """Return a model's suffix; InputError for a missing file, ModelError for a kind that is not packaged."""
-    if not path.is_file():
-        what = "is a folder, not a model" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {what}; write one with: alexnet export --onnx, or alexnet build model.onnx")
+    require_file(path, "write one with: alexnet export --onnx, or alexnet build model.onnx")
     suffix = path.suffix.lower()
     if suffix not in (".onnx", ".plan", ".engine"):
         raise ModelError(f"{path} is no model by its suffix, expected .onnx, .plan or .engine")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +17,7 @@ from alexnet.runtime.gallery.neighbours import index_pictures
 from alexnet.runtime.gallery.server import GalleryServer
 from tests.runtime.backends.test_onnx_file import changed, ten_crops_of_a_matrix
 from tests.runtime.conftest import colour_model
+from tests.runtime.http_answer import Answer
 
 
 @pytest.fixture
@@ -34,20 +33,6 @@ def gallery(hidden: Path, images: Path) -> Iterator[Gallery]:
     said: list[str] = []
     yield Gallery(backend, index_pictures(backend, find_pictures([images]), said.append, lambda done, total: None))
     backend.close()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back: status, headers, body."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
 
 
 @dataclass(frozen=True)

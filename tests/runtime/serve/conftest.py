@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.runtime.conftest import colour_model
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back: status, headers, body."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
+from tests.runtime.http_answer import Answer
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,9 @@ def test_a_full_batch_does_not_wait() -> None:
     async def work(batcher: Batcher) -> None:
         await asyncio.gather(*(batcher.answers(pictures(value)) for value in range(4)))
 
-    run(work, Fake(), delay=1000.0)
+    backend = Fake()
+    run(work, backend, delay=1000.0)
+    assert backend.batches == [4]
 
 
 def test_a_batch_that_fails_does_not_end_the_worker() -> None:
