@@ -16,6 +16,7 @@ from alexnet.train.checkpoint import (
     write_tensors,
 )
 from alexnet.train.columns import split_state
+from alexnet.train.session import DATA
 
 
 def convert_run(source: Run, out: Path, split: bool) -> TrainingState:
@@ -29,7 +30,7 @@ def convert_run(source: Run, out: Path, split: bool) -> TrainingState:
     checkpoint = load_checkpoint(source)
     run = Run(out)
     run.begin(source.recipe(), source.labels())
-    for path in (source.statistics_path, source.samples_path, source.metrics_path, source.path / "data.json"):
+    for path in (source.statistics_path, source.samples_path, source.metrics_path, source.path / DATA):
         if path.is_file():
             shutil.copyfile(path, out / path.name)
     if not split or columns == 1:

@@ -21,6 +21,7 @@ from alexnet.recipe import Recipe
 from alexnet.recipe_file import recipe_to_values
 from alexnet.run import Run
 from alexnet.train.data.opened import data_classes
+from alexnet.train.session import DATA
 
 PACKAGES = ("numpy", "pillow", "matplotlib", "jinja2")
 
@@ -36,7 +37,7 @@ class Fact:
 
 def recorded_data(run: Run) -> Path:
     """Return the data that a run was trained on, as it recorded them; InputError when it did not, or they are gone."""
-    record = run.path / "data.json"
+    record = run.path / DATA
     if not record.is_file():
         raise InputError(f"{run.path} does not say what data it was trained on; give them with --data FOLDER")
     data = Path(str(read_json(record)["data"]))

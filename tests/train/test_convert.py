@@ -9,11 +9,12 @@ import torch
 from click.testing import Result
 
 from alexnet.architecture import layer_table
-from alexnet.files import sha256_of
+from alexnet.files import sha256_of, write_json
 from alexnet.recipe import Recipe
 from alexnet.run import Run
 from alexnet.train.checkpoint import Checkpoint, TrainingState, load_checkpoint, save_checkpoint
 from alexnet.train.network import Network, start_weights
+from alexnet.train.session import DATA, recorded_data
 
 Cli = Callable[..., Result]
 
@@ -34,6 +35,7 @@ def run(tmp_path: Path, tiny_recipe: Recipe) -> Run:
 
 def test_there_and_back_every_bit_is_kept(run: Run, tmp_path: Path, run_cli: Cli) -> None:
     split, merged = tmp_path / "split", tmp_path / "again"
+    write_json(run.path / DATA, {"data": "pictures"})
     assert run_cli("convert", run.path, split, "--columns", "split").exit_code == 0
     assert len(list(split.glob("checkpoint-*-column?of2.safetensors"))) == 2
     assert run_cli("convert", split, merged, "--columns", "merged").exit_code == 0
@@ -44,6 +46,7 @@ def test_there_and_back_every_bit_is_kept(run: Run, tmp_path: Path, run_cli: Cli
     (first,), (second,) = (list(path.glob("checkpoint-*.safetensors")) for path in (run.path, merged))
     assert sha256_of(first) == sha256_of(second)
     assert (after.state.epoch, after.state.best_error) == (4, 0.25)
+    assert recorded_data(Run(merged)) == "pictures"
 
 
 def test_a_damaged_column_is_refused(run: Run, tmp_path: Path, run_cli: Cli) -> None:
