@@ -56,7 +56,8 @@ def require_file(model: Path, mend: str) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a hidden folder beside `path` that becomes `path`, absent or empty before, only when the block ends well.
 
-    Its files are fsynced before it is renamed. Raises InputError when it cannot be written or the place was taken.
+    Its files are fsynced before it is renamed. Raises InputError when it cannot be written, a file's bytes do not reach
+    the disk, or the place was taken.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,8 +66,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise InputError(f"cannot write {path}: {error.strerror or error}, choose another folder") from error
     try:
         yield folder
-        for file in folder.rglob("*"):
-            fsync_folder(file)
+        for below in folder.rglob("*"):
+            if below.is_dir():
+                fsync_folder(below)
+            else:
+                fsync_file(below)
+        fsync_folder(folder)
         folder.chmod(0o777 & ~umask())
         folder.replace(path)
     except OSError as error:
@@ -83,14 +88,19 @@ def umask() -> int:
     return mask
 
 
+def fsync_file(path: Path) -> None:
+    """Bring the bytes of a file that was written and closed to disk; OSError when they do not get there."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def fsync_folder(folder: Path) -> None:
-    """Make a rename in `folder`, or the bytes of a file, durable, where the platform lets a folder be opened."""
+    """Make the names in `folder` durable, where the system lets a folder be opened and flushed."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        fsync_file(folder)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ import onnx
 from onnx.external_data_helper import convert_model_to_external_data
 
 from alexnet.errors import InputError
-from alexnet.files import fsync_folder, umask
+from alexnet.files import fsync_file, fsync_folder, umask
 
 # A model of more bytes of weights is written with external data: protobuf's limit, less room for the graph.
 SINGLE_FILE_LIMIT = 2**31 - 2**24
@@ -91,11 +90,7 @@ def write_model(model: onnx.ModelProto, path: Path, external: bool) -> Path | No
 def publish(files: Sequence[Path], folder: Path) -> None:
     """Move staged files into `folder` in their order, each flushed to disk first: what refers comes last."""
     for file in files:
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        fsync_file(file)
         # onnx writes external data for its owner alone, and a model is meant to be shared.
         file.chmod(0o666 & ~umask())
     for file in files:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,3 +76,25 @@ def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot write"), atomic_folder(tmp_path / "a" / "out") as folder:
         (folder / "other").write_text("y")
     assert [path.name for path in (tmp_path / "a").rglob("*")] == ["out", "sub", "whole"]
+
+
+@pytest.mark.parametrize(("refused", "kept"), [(stat.S_ISREG, False), (stat.S_ISDIR, True)])
+def test_a_file_that_does_not_reach_the_disk_is_an_error_and_a_folder_is_forgiven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[[int], bool], kept: bool
+) -> None:
+    asked = set[int]()
+
+    def failing(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        asked.add(status.st_ino)
+        if refused(status.st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    expected = contextlib.nullcontext() if kept else pytest.raises(InputError, match=r"cannot write .*Input/output")
+    with expected, atomic_folder(tmp_path / "out") as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "whole").write_text("x")
+    assert [path.name for path in tmp_path.rglob("*")] == (["out", "sub", "whole"] if kept else [])
+    if kept:
+        assert asked == {path.stat().st_ino for path in (tmp_path, *tmp_path.rglob("*"))}
