@@ -25,7 +25,7 @@ from alexnet.reproduce.small_training import Progress
 from alexnet.reproduce.training_facts import digest_of_parts, training_facts
 from alexnet.run import Run
 from alexnet.train.checkpoint import load_state
-from alexnet.train.data.opened import data_classes, open_data
+from alexnet.train.data.opened import Data, data_classes, open_data
 from alexnet.train.session import Reporting, begin, resolve_recipe, resume
 
 PAPER = (
@@ -117,10 +117,10 @@ def reproduce_ablations(
     import_figures()
     recipe = resolve_recipe(replace(shortened(recipe, epochs), seed=seed), data_classes(data), data)
     with progress("reading pictures") as count:
-        parts = open_data(data, recipe.data, lambda part: count).parts
-    digest = digest_of_parts(data, list(parts.values()))
+        opened = open_data(data, recipe.data, lambda part: count)
+    digest = digest_of_parts(data, list(opened.parts.values()))
     outcomes = [
-        _outcome(variant, data, digest, out / "members" / variant.name.replace(" ", "-"), device, progress)
+        _outcome(variant, opened, digest, out / "members" / variant.name.replace(" ", "-"), device, progress)
         for variant in variants(recipe)
     ]
     whole, others = outcomes[0], outcomes[1:]
@@ -155,7 +155,7 @@ def reproduce_ablations(
             epochs=str(epochs),
             batch=str(recipe.sgd.batch),
             learning_rate=f"{recipe.sgd.learning_rate:g}",
-            **training_facts(digest, len(parts["train"].labels), device),
+            **training_facts(digest, len(opened.parts["train"].labels), device),
         ),
     )
 
@@ -171,7 +171,7 @@ def _points(whole: Outcome, other: Outcome) -> float:
 
 
 def _outcome(
-    variant: Variant, data: Path, digest: str, folder: Path, device: torch.device, progress: Progress
+    variant: Variant, data: Data, digest: str, folder: Path, device: torch.device, progress: Progress
 ) -> Outcome:
     """Train a variant, or go on with it, and measure it once; InputError when its folder holds another one."""
     run = Run(folder)
@@ -190,7 +190,7 @@ def _outcome(
     return Outcome(variant, errors, layer_table(variant.recipe.network).parameters, _last_loss(run))
 
 
-def _train(run: Run, recipe: Recipe, data: Path, device: torch.device, count: Count) -> None:
+def _train(run: Run, recipe: Recipe, data: Data, device: torch.device, count: Count) -> None:
     """Train a run to its end, from the start or from its last epoch."""
     batches = 0
 

@@ -13,7 +13,7 @@ from alexnet.errors import InputError
 from alexnet.recipe import DataRecipe
 from alexnet.run import Run
 from alexnet.train.data.folder import Part
-from alexnet.train.data.opened import data_classes, open_data
+from alexnet.train.data.opened import AnyData, data_classes, open_data, path_of
 
 Count = Callable[[int, int], None]
 
@@ -32,7 +32,7 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(source: Path, data: Path, *, best: bool, batch: int, count: Count) -> list[Evaluation]:
+def evaluate(source: Path, data: AnyData, *, best: bool, batch: int, count: Count) -> list[Evaluation]:
     """Return the errors of a run directory (centre crop and ten crops) or of a model file (ten crops).
 
     Raises InputError when the classes of the data are not those of the model.
@@ -43,24 +43,25 @@ def evaluate(source: Path, data: Path, *, best: bool, batch: int, count: Count) 
 
 
 def validation_part(
-    data: Path, labels: tuple[str, ...], recipe: DataRecipe, source: Path, count: Count = lambda done, total: None
+    data: AnyData, labels: tuple[str, ...], recipe: DataRecipe, source: Path, count: Count = lambda done, total: None
 ) -> Part:
     """Return the validation part as the recipe resizes it; InputError names the first class that differs.
 
     `count` is told as the pictures of a folder are read.
     """
-    found = data_classes(data)
+    folder = path_of(data)
+    found = data_classes(folder)
     if found != labels:
         differing = next(iter(sorted(set(found) ^ set(labels))), "their order")
         raise InputError(
-            f"{data} has {len(found)} classes, {source} knows {len(labels)}, and they differ ({differing}); "
+            f"{folder} has {len(found)} classes, {source} knows {len(labels)}, and they differ ({differing}); "
             "evaluate on data with the classes it was trained on"
         )
     opened = open_data(data, recipe, lambda part: count, ("val",))
     return opened.parts["val"]
 
 
-def _evaluate_run(run: Run, data: Path, best: bool, batch: int, count: Count) -> list[Evaluation]:
+def _evaluate_run(run: Run, data: AnyData, best: bool, batch: int, count: Count) -> list[Evaluation]:
     """Return the errors of a run's network on centre crops and on ten crops."""
     from alexnet.architecture import layer_table
     from alexnet.train.checkpoint import load_checkpoint, load_weights
@@ -94,7 +95,7 @@ def _evaluate_run(run: Run, data: Path, best: bool, batch: int, count: Count) ->
     return evaluations
 
 
-def _evaluate_model(path: Path, data: Path, batch: int, count: Count) -> Evaluation:
+def _evaluate_model(path: Path, data: AnyData, batch: int, count: Count) -> Evaluation:
     """Return the ten-crop errors of an ONNX model or a plan; torch is not needed."""
     from alexnet.runtime.backends import open_backend
 

@@ -16,7 +16,7 @@ from alexnet.run import Run
 from alexnet.train.checkpoint import TrainingState, load_checkpoint, load_state, load_tensors
 from alexnet.train.columns import SplitNetwork, split_state
 from alexnet.train.data.folder import Part
-from alexnet.train.data.opened import Count, data_classes, open_data
+from alexnet.train.data.opened import AnyData, Count, data_classes, open_data, path_of
 from alexnet.train.data.statistics import Statistics, measure_statistics
 from alexnet.train.evaluate import AnyNetwork
 from alexnet.train.loop import Trainer
@@ -61,7 +61,7 @@ def resolve_recipe(recipe: Recipe, labels: tuple[str, ...], data: Path) -> Recip
 
 def begin(
     recipe: Recipe,
-    data: Path,
+    data: AnyData,
     run: Run,
     reporting: Reporting,
     world: World | None = None,
@@ -71,14 +71,16 @@ def begin(
 ) -> Trainer:
     """Return a trainer for a new run in `run`, with its recipe, labels, statistics and samples written.
 
+    `data` is their folder, or they themselves where they are open already.
     `url` is where the data were fetched from, "" where they were not: the run goes on with the same.
     With `init_from` the weights of that run are taken in place of the recipe's start, all but the last layer's.
     In a world of several ranks each calls this alike, and the first one writes. It trains on `device`, or on the
     rank's GPU where there is one.
     """
     world = world or World()
-    labels = data_classes(data)
-    recipe = resolve_recipe(recipe, labels, data)
+    folder = path_of(data)
+    labels = data_classes(folder)
+    recipe = resolve_recipe(recipe, labels, folder)
     # A recipe taken from an imported run still names that run's weights: what counts is what this one starts from.
     origin = init_from.recipe().origin if init_from else OriginRecipe()
     recipe = replace(recipe, origin=replace(origin, tuned=bool(origin.kind)))
@@ -86,7 +88,7 @@ def begin(
     opened = open_data(data, recipe.data, reporting.loading)
     train, val = opened.parts["train"], opened.parts["val"]
     if not len(val.labels):
-        raise InputError(f"{data}/val holds no pictures; the learning rate and the proof of parity need some")
+        raise InputError(f"{folder}/val holds no pictures; the learning rate and the proof of parity need some")
     statistics = opened.statistics
     if statistics is None:
         reporting.say(f"measuring the mean image and the colours of {len(train.labels):,} pictures")
@@ -98,7 +100,7 @@ def begin(
         run.begin(recipe, labels)
         # Of a start that ended before its first checkpoint.
         run.metrics_path.unlink(missing_ok=True)
-        write_json(run.path / DATA, {"data": str(data.resolve()), **({"url": url} if url else {})})
+        write_json(run.path / DATA, {"data": str(folder.resolve()), **({"url": url} if url else {})})
         statistics.save(run.statistics_path)
         chosen = spread_indices(len(val.labels))
         names = [val.names[place] for place in chosen]
@@ -140,7 +142,7 @@ def place(network: Network, world: World, device: torch.device | None = None) ->
 
 def resume(
     run: Run,
-    data: Path | None,
+    data: AnyData | None,
     reporting: Reporting,
     world: World | None = None,
     device: torch.device | None = None,
@@ -153,8 +155,9 @@ def resume(
     recipe, labels = run.recipe(), run.labels()
     state = load_state(run)
     data = data or Path(str(read_json(run.path / DATA)["data"]))
-    if data_classes(data) != labels:
-        raise InputError(f"{data} has other classes than the run {run.path}; give its data with --data")
+    folder = path_of(data)
+    if data_classes(folder) != labels:
+        raise InputError(f"{folder} has other classes than the run {run.path}; give its data with --data")
     network = Network(layer_table(recipe.network))
     opened = open_data(data, recipe.data, reporting.loading)
     statistics = Statistics.load(run.statistics_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,12 @@ from alexnet.errors import RecipeError
 from alexnet.recipe_file import load_recipe
 from alexnet.reproduce import ablations
 from alexnet.reproduce.ablations import shortened, variants
+from alexnet.reproduce.training_facts import digest_of_parts
+from alexnet.run import Run
+from alexnet.train.data import opened
+from alexnet.train.data.folder import Part, load_part
 from alexnet.train.loop import Trainer
+from alexnet.train.session import recorded_data
 
 Cli = Callable[..., Result]
 RECIPE = "name = 'tiny'\n[network]\nwidth = 0.0625\ncrop = 64\nclasses = 0\n[data]\npicture = 72\n[sgd]\nbatch = 8\n"
@@ -112,6 +117,29 @@ def test_all_ablations_are_trained_and_stand_beside_the_papers(
     assert json.loads((tmp_path / "ablations.json").read_text()) == found
     refused = run_cli(*asked(root, tmp_path, "--seed", "4"))
     assert (refused.exit_code, "give another --out" in refused.stderr) == (3, True)
+
+
+def test_the_pictures_are_read_and_digested_once_for_all_networks(
+    root: Path, run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, digested = list[str](), list[int]()
+
+    def load(root: Path, part: str, *more: Any) -> Part:
+        read.append(part)
+        return load_part(root, part, *more)
+
+    def digest(path: Path, parts: Sequence[Part]) -> str:
+        digested.append(len(parts))
+        return digest_of_parts(path, parts)
+
+    monkeypatch.setattr(ablations, "variants", lambda recipe: variants(recipe)[:2])
+    monkeypatch.setattr(opened, "load_part", load)
+    monkeypatch.setattr(ablations, "digest_of_parts", digest)
+    assert run_cli(*asked(root, tmp_path, "--epochs", "1")).exit_code == 0
+    assert (read, digested) == (["train", "val"], [2])
+    # The runs say where their data lie, as any other does, and go on with them.
+    for name in ("whole", "one-column"):
+        assert recorded_data(Run(tmp_path / "members" / name)) == str((root / "data").resolve())
 
 
 def test_what_was_killed_goes_on_from_its_last_epoch(

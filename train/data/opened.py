@@ -20,11 +20,25 @@ Count = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Data:
-    """A data set as training and evaluation take it; `statistics` is None where they have to be measured."""
+    """A data set as training and evaluation take it: where it lies, and its pictures as `recipe` asks for them.
 
+    `statistics` is None where they have to be measured.
+    """
+
+    path: Path
+    recipe: DataRecipe
     classes: tuple[str, ...]
     parts: dict[str, Part]
     statistics: Statistics | None
+
+
+# Data by where they lie, or open already: who asks one data set several times reads it once.
+AnyData = Path | Data
+
+
+def path_of(data: AnyData) -> Path:
+    """Return where data lie, opened already or not."""
+    return data.path if isinstance(data, Data) else data
 
 
 def data_classes(path: Path) -> tuple[str, ...]:
@@ -46,18 +60,21 @@ def _prepared_otherwise(path: Path, found: Preprocessing, asked: Preprocessing) 
 
 
 def open_data(
-    path: Path, recipe: DataRecipe, loading: Callable[[str], Count], parts: tuple[str, ...] = ("train", "val")
+    data: AnyData, recipe: DataRecipe, loading: Callable[[str], Count], parts: tuple[str, ...] = ("train", "val")
 ) -> Data:
     """Return prepared data, or a folder of pictures read into memory, told as they load; only the `parts` asked for.
 
-    Raises InputError when prepared pictures have another size than the recipe's, or were resized by another rule.
+    Data that are open already, as the recipe asks and with these parts, are returned as they are. Raises InputError
+    when prepared pictures have another size than the recipe's, or were resized by another rule.
     """
-    preprocessing = Preprocessing.of(recipe)
+    if isinstance(data, Data) and data.recipe == recipe and set(parts) <= data.parts.keys():
+        return data
+    path, preprocessing = path_of(data), Preprocessing.of(recipe)
     if is_prepared(path):
         prepared = open_prepared(path)
         if prepared.preprocessing != preprocessing:
             raise _prepared_otherwise(path, prepared.preprocessing, preprocessing)
         statistics = prepared.statistics.with_mean(recipe.mean)
-        return Data(prepared.classes, {part: prepared.parts[part] for part in parts}, statistics)
+        return Data(path, recipe, prepared.classes, {part: prepared.parts[part] for part in parts}, statistics)
     loaded = {part: load_part(path, part, preprocessing, loading(part)) for part in parts}
-    return Data(folder_classes(path), loaded, None)
+    return Data(path, recipe, folder_classes(path), loaded, None)
