@@ -21,6 +21,7 @@ from torch.nn import functional
 from alexnet.architecture import ResponseNorm
 from alexnet.crops import CROPS
 from alexnet.recipe import AugmentRecipe, DataRecipe, NetworkRecipe, Recipe, ScheduleRecipe, SgdRecipe
+from alexnet.reproduce.curves import label_curves
 from alexnet.reproduce.page import Findings, facts_of, import_figures
 from alexnet.reproduce.small_data import SmallData
 from alexnet.reproduce.small_training import Epoch, Member, Progress, SmallTrainer
@@ -190,10 +191,5 @@ def draw(histories: Mapping[str, Sequence[Epoch]], errors: Mapping[str, float]) 
         places = range(1, len(held) + 1)
         axis.plot(places, held, line, color=colour, label=f"{name} normalisation, centre crop")
         axis.plot(len(held), errors[name], "o", color=colour, label=f"{name}, ten views: {errors[name]:.1%}")
-    axis.set_xlabel("epochs")
-    axis.set_ylabel("held-out error")
-    axis.set_xlim(left=0)
-    axis.set_ylim(bottom=0)
-    axis.grid(alpha=0.3)
-    axis.legend()
+    label_curves(axis, "held-out error")
     return figure

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from alexnet.recipe import AugmentRecipe, DataRecipe, NetworkRecipe, Recipe, ScheduleRecipe, SgdRecipe
+from alexnet.reproduce.curves import label_curves
 from alexnet.reproduce.page import Findings, facts_of, import_figures
 from alexnet.reproduce.small_data import SmallData
 from alexnet.reproduce.small_training import Epoch, Member, Progress, SmallTrainer, epochs_to
@@ -180,10 +181,5 @@ def draw(curves: Sequence[Curve]) -> Any:
         errors = [epoch.train_error for epoch in curve.history]
         axis.plot(range(1, len(errors) + 1), errors, line, color=colour, label=f"{name}, rate {curve.rate:g}")
     axis.axhline(GOAL, linestyle=":", color="#444444", label="25 %")
-    axis.set_xlabel("epochs")
-    axis.set_ylabel("training error")
-    axis.set_xlim(left=0)
-    axis.set_ylim(bottom=0)
-    axis.grid(alpha=0.3)
-    axis.legend()
+    label_curves(axis, "training error")
     return figure
