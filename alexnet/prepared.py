@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alexnet.decoding import decode_picture
 from alexnet.errors import InputError
 from alexnet.files import read_json
-from alexnet.pictures import Preprocessing, decode_picture, square
+from alexnet.pictures import Preprocessing, square
 
 FORMAT = 1
 INDEX, PLAN, STATISTICS = "index.json", "plan.json", "statistics.safetensors"

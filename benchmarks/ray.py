@@ -17,7 +17,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from alexnet.pictures import find_pictures
+from alexnet.picture_files import find_pictures
 
 WAYS = {
     "plain, 1 thread": ("--threads", "1"),

@@ -29,7 +29,8 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 
-from alexnet.pictures import Pixels, find_pictures, picture_of
+from alexnet.picture_files import find_pictures
+from alexnet.pictures import Pixels, picture_of
 from alexnet.runtime.backends import Floats, open_backend
 
 CONNECTIONS, HOSTILE, TOLERANCE = 32, 0.01, 1e-5

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from alexnet.class_folders import folder_classes
 from alexnet.errors import InputError
 from alexnet.files import sha256_of
-from alexnet.pictures import Preprocessing, find_pictures, load_picture
+from alexnet.picture_files import find_pictures
+from alexnet.pictures import Preprocessing, load_picture
 from alexnet.prepared import check_preprocessing, is_prepared, open_prepared_part, read_index
 
 Pixels = npt.NDArray[np.uint8]

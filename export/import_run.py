@@ -14,7 +14,8 @@ from alexnet.export.foreign import ForeignNet, Kind
 from alexnet.export.torchvision import is_safetensors, is_torch, read_torchvision
 from alexnet.files import atomic_folder
 from alexnet.labels import read_labels
-from alexnet.pictures import Preprocessing, find_pictures, load_picture
+from alexnet.picture_files import find_pictures
+from alexnet.pictures import Preprocessing, load_picture
 from alexnet.recipe import AugmentRecipe, Recipe
 from alexnet.run import RUNS, Run, new_run
 from alexnet.train.checkpoint import Checkpoint, TrainingState, save_checkpoint

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from alexnet.architecture import layer_table
 from alexnet.errors import InputError
 from alexnet.export.layers import GraphSource
-from alexnet.pictures import Preprocessing, find_pictures, load_picture
+from alexnet.picture_files import find_pictures
+from alexnet.pictures import Preprocessing, load_picture
 from alexnet.recipe import Recipe
 from alexnet.run import Run
 from alexnet.train.checkpoint import load_checkpoint, load_weights

@@ -13,7 +13,8 @@ from alexnet.crops import CROPS
 from alexnet.errors import InputError, ModelError, ParityError
 from alexnet.layers import LAYER_TOLERANCE, LayerComparison, compare_layers
 from alexnet.parity import TOLERANCE, Comparison, ParityPack, compare, parity_pack_beside
-from alexnet.pictures import Preprocessing, find_pictures, load_picture
+from alexnet.picture_files import find_pictures
+from alexnet.pictures import Preprocessing, load_picture
 from alexnet.reproduce.subjects import ModelSubject, RunSubject, Subject, open_subject
 from alexnet.runtime.check import tolerance_of, views
 

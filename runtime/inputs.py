@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from alexnet.errors import InputError
-from alexnet.pictures import SUFFIXES, find_pictures
+from alexnet.picture_files import SUFFIXES, find_pictures
 
 LIST = "-"
 BLOCK = 1 << 16

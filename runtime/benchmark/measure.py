@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alexnet.errors import DeviceError
 from alexnet.metadata import ModelMetadata
-from alexnet.pictures import find_pictures
+from alexnet.picture_files import find_pictures
 from alexnet.progress import counted
 from alexnet.runtime.backends import BackendOptions
 from alexnet.runtime.backends.interface import StagedBackend

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from alexnet.errors import InputError
-from alexnet.pictures import SUFFIXES
+from alexnet.picture_files import SUFFIXES
 from alexnet.runtime.cluster.shards import PARQUET, TAR, row_groups
 from alexnet.runtime.inputs import picture_paths
 

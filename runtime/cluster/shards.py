@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from alexnet.errors import InputError, missing_package
-from alexnet.pictures import FILE_LIMIT, SUFFIXES
+from alexnet.picture_files import FILE_LIMIT, SUFFIXES
 
 TAR, PARQUET = ".tar", ".parquet"
 # Rows of a Parquet file that are held at once.

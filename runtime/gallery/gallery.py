@@ -13,7 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from alexnet.crops import CROPS, centre_offset, ten_crops
-from alexnet.pictures import decode_picture, load_picture, square
+from alexnet.decoding import decode_picture
+from alexnet.pictures import load_picture, square
 from alexnet.runtime.backends import Backend, Floats
 from alexnet.runtime.classify import best_places, check_finite
 from alexnet.runtime.ensemble import with_features
@@ -57,7 +58,7 @@ class Gallery:
     def answer(self, data: bytes) -> dict[str, Any]:
         """Return the crops, the best classes and the nearest pictures of an encoded picture, as JSON values.
 
-        Raises PictureError when it cannot be decoded (`alexnet.pictures`), ModelError for an answer that is no number.
+        Raises PictureError when it cannot be decoded (`alexnet.decoding`), ModelError for an answer that is no number.
         """
         metadata = self.backend.metadata
         with self._turn:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.errors import InputError
-from alexnet.pictures import Preprocessing, find_pictures, load_picture
+from alexnet.picture_files import find_pictures
+from alexnet.pictures import Preprocessing, load_picture
 from alexnet.prepared import INDEX, check_preprocessing, is_prepared, open_prepared_part, read_index
 
 Pixels = npt.NDArray[np.uint8]

@@ -20,7 +20,8 @@ from alexnet.export.onnx_from_run import export_onnx
 from alexnet.export.source import Source, source_from_run
 from alexnet.metadata import ModelMetadata
 from alexnet.parity import ParityPack
-from alexnet.pictures import Preprocessing, find_pictures, load_picture
+from alexnet.picture_files import find_pictures
+from alexnet.pictures import Preprocessing, load_picture
 from alexnet.recipe import NetworkRecipe
 from tests.export.conftest import random_pictures, random_source, write_run
 from tests.export.faults import FAULTS

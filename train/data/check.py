@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from alexnet.decoding import FORMATS, decode_picture
 from alexnet.errors import PictureError
-from alexnet.pictures import FORMATS, decode_picture
 from alexnet.train.data.sources import Item, Source, read_item, source_bytes
 
 TINY = 64

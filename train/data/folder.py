@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from alexnet.class_folders import folder_classes
 from alexnet.errors import InputError
-from alexnet.pictures import Preprocessing, find_pictures, load_picture
+from alexnet.picture_files import find_pictures
+from alexnet.pictures import Preprocessing, load_picture
 
 # Of the memory, the most that decoded pictures may take; the rest is the network's and the system's.
 SHARE_OF_MEMORY = 0.7

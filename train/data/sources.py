@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 
 from alexnet.class_folders import folder_classes
+from alexnet.decoding import decode_picture
 from alexnet.errors import InputError, PictureError
-from alexnet.pictures import SUFFIXES, decode_picture, find_pictures
+from alexnet.picture_files import SUFFIXES, find_pictures
 from alexnet.train.data.generator import CLASSES, draw_picture
 
 PARTS = ("train", "val")

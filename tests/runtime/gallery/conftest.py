@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.pictures import find_pictures
+from alexnet.picture_files import find_pictures
 from alexnet.runtime.backends import BackendOptions, open_backend
 from alexnet.runtime.gallery.gallery import Gallery
 from alexnet.runtime.gallery.neighbours import index_pictures

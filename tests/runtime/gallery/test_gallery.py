@@ -10,7 +10,7 @@ from PIL import Image
 
 from alexnet.crops import five_offsets
 from alexnet.errors import InputError, PictureError
-from alexnet.pictures import find_pictures
+from alexnet.picture_files import find_pictures
 from alexnet.runtime.backends import open_backend
 from alexnet.runtime.gallery.gallery import NEAREST, VIEWS, Gallery, crops_of
 from alexnet.runtime.gallery.neighbours import Neighbours, index_pictures

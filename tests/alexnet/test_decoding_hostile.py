@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
-import time
 import warnings
 import zlib
 from pathlib import Path
@@ -16,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet import pictures
+from alexnet import decoding
+from alexnet.decoding import decode_picture
 from alexnet.errors import PictureError
-from alexnet.pictures import decode_picture, load_picture, square
-from tests.alexnet.test_pictures import RGB, SIDE, encoded, pixels, scene
+from alexnet.pictures import load_picture, square
+from tests.alexnet.scenes import JPEG, RGB, SIDE, encoded, pixels, scene
 
 # pytest sets filters of its own, under which Pillow's warnings would be listed after the tests.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
@@ -39,8 +38,6 @@ def test_16_bit_rgb() -> None:
     rows = b"".join(b"\0" + struct.pack(">6H", 65535, 0, 32896, 0, 65535, 257) for _ in range(2))
     assert pixels(png(2, 2, rows, depth=16))[0].tolist() == [[255, 0, 128], [0, 255, 1]]
 
-
-JPEG = encoded(RGB, "JPEG")
 
 REFUSED = {
     "empty": (b"", "the file is empty"),
@@ -73,9 +70,9 @@ def test_what_is_no_picture_is_refused_by_name_and_reason(name: str, tmp_path: P
 
 
 def test_the_limit_itself_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "PIXEL_LIMIT", 48 * 72)
+    monkeypatch.setattr(decoding, "PIXEL_LIMIT", 48 * 72)
     assert pixels(JPEG).shape == (48, 72, 3)
-    monkeypatch.setattr(pictures, "PIXEL_LIMIT", 48 * 72 - 1)
+    monkeypatch.setattr(decoding, "PIXEL_LIMIT", 48 * 72 - 1)
     with pytest.raises(PictureError, match="the limit is 3,455"):
         decode_picture(JPEG, "picture")
 
@@ -136,62 +133,3 @@ def test_decoding_in_threads_leaves_the_warning_filters_alone() -> None:
     for thread in threads:
         thread.join()
     assert list(warnings.filters) == before
-
-
-def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "large.jpg"
-    path.write_bytes(JPEG)
-    now, most = 0, 0
-    decode = pictures._decoded
-
-    def counted(image: Image.Image) -> Image.Image:
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
-        time.sleep(0.005)
-        now -= 1
-        return decode(image)
-
-    def most_at_once() -> int:
-        nonlocal most
-        most = 0
-        threads = [threading.Thread(target=load_picture, args=(path, SIDE)) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return most
-
-    monkeypatch.setattr(pictures, "_decoded", counted)
-    assert most_at_once() > 1
-    monkeypatch.setattr(pictures, "LARGE", 100)
-    assert most_at_once() == 1
-
-
-def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "picture.jpg"
-    path.write_bytes(JPEG)
-
-    def refuse(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(PictureError, match=r"picture\.jpg cannot be read: Permission denied"):
-        load_picture(path, SIDE)
-
-
-def test_pipes_folders_and_devices_are_not_read(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.jpg")
-    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
-    (tmp_path / "folder.jpg").mkdir()
-    for name in ("pipe.jpg", "zero.jpg", "folder.jpg"):
-        with pytest.raises(PictureError, match=f"{name} is not a file"):
-            load_picture(tmp_path / name, SIDE)
-
-
-def test_a_file_beyond_the_byte_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "picture.jpg"
-    path.write_bytes(JPEG)
-    monkeypatch.setattr(pictures, "FILE_LIMIT", len(JPEG) - 1)
-    with pytest.raises(PictureError, match=f"has {len(JPEG):,} bytes, the limit is {len(JPEG) - 1:,}"):
-        load_picture(path, SIDE)

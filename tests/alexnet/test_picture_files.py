@@ -1,4 +1,4 @@
-"""Folders of pictures, the odd ones among them."""
+"""Folders and files of pictures, the odd ones among them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from alexnet import picture_files
 from alexnet.errors import InputError, PictureError
-from alexnet.pictures import find_pictures, load_picture
-from tests.alexnet.test_pictures import RGB, SIDE, encoded
-
-JPEG = encoded(RGB, "JPEG")
+from alexnet.picture_files import find_pictures
+from alexnet.pictures import load_picture
+from tests.alexnet.scenes import JPEG, SIDE
 
 
 def make(folder: Path, *names: str) -> None:
@@ -99,3 +99,32 @@ def test_a_folder_that_cannot_be_read_is_said_before_anything_is_classified(
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(InputError, match="b cannot be read: Permission denied; mend its permissions"):
         found(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(JPEG)
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(PictureError, match=r"picture\.jpg cannot be read: Permission denied"):
+        load_picture(path, SIDE)
+
+
+def test_pipes_folders_and_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("pipe.jpg", "zero.jpg", "folder.jpg"):
+        with pytest.raises(PictureError, match=f"{name} is not a file"):
+            load_picture(tmp_path / name, SIDE)
+
+
+def test_a_file_beyond_the_byte_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(JPEG)
+    monkeypatch.setattr(picture_files, "FILE_LIMIT", len(JPEG) - 1)
+    with pytest.raises(PictureError, match=f"has {len(JPEG):,} bytes, the limit is {len(JPEG) - 1:,}"):
+        load_picture(path, SIDE)
