@@ -9,6 +9,7 @@ import click
 from alexnet.architecture import layer_table
 from alexnet.describe import describe_text, table_values
 from alexnet.recipe_file import load_recipe
+from alexnet.recipe_options import recipe_options
 
 
 @click.command(
@@ -19,14 +20,7 @@ Examples:
   alexnet describe --set network.width=0.5 --json
 """
 )
-@click.option("--recipe", default="imagenet", show_default=True, help="A recipe's name, or the path of a .toml file.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a field of the recipe; repeatable.",
-)
+@recipe_options("imagenet")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def describe(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print the layer table of a recipe: output shape, neurons, parameters and multiply-adds (MACs)."""

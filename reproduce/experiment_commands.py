@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alexnet.recipe_options import recipe_options
+
 if TYPE_CHECKING:
     from alexnet.reproduce.page import Findings
 
@@ -212,8 +214,7 @@ def lrn(
     "  alexnet reproduce ablations --data data/imagenette --recipe imagenette --epochs 45"
 )
 @_trained(20)
-@click.option("--recipe", default="quickstart", show_default=True, help="The whole network: a name or a .toml file.")
-@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change a field of it; repeatable.")
+@recipe_options("quickstart")
 def ablations(
     data: Path, epochs: int, seed: int, out: Path | None, device: Any, recipe: str, overrides: tuple[str, ...]
 ) -> None:

@@ -10,7 +10,7 @@ import click
 
 from alexnet.runtime.backends.interface import BackendOptions
 from alexnet.runtime.cluster.options import LOCAL, ClusterOptions, addressed
-from alexnet.runtime.options import backend_options
+from alexnet.runtime.options import backend_options, engines_option
 
 
 @click.command(
@@ -23,14 +23,7 @@ Examples:
   alexnet infer --engine model.onnx --ray shards/ -o results --workers 2 --cores-per-worker 4
 """
 )
-@click.option(
-    "--engine",
-    "engines",
-    required=True,
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Model: a .onnx file or a plan with its sidecar; several are averaged as an ensemble.",
-)
+@engines_option
 @click.argument("paths", metavar="PATHS...", nargs=-1)
 @click.option(
     "--top",

@@ -1,4 +1,4 @@
-"""The options that open a model, the same for every command: one decorator, made from the table of backends."""
+"""The options that name and open models, the same for every command, made from the table of backends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ import click
 from alexnet.runtime.backends.interface import BackendOptions
 from alexnet.runtime.backends.table import NAMES
 
+# The models of a command that answers by one or by several together; it receives their paths as `engines`.
+engines_option = click.option(
+    "--engine",
+    "engines",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Model: a .onnx file or a plan with its sidecar; several are averaged as an ensemble.",
+)
 _BACKEND = click.option(
     "--backend",
     "name",

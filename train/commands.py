@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from alexnet.recipe_options import recipe_options
 from alexnet.run import RUNS, Run
 
 
@@ -20,18 +21,11 @@ Examples:
   alexnet train --recipe imagenet --data s3://bucket/imagenet
 """
 )
-@click.option("--recipe", default="quickstart", show_default=True, help="A recipe's name, or the path of a .toml file.")
+@recipe_options("quickstart")
 @click.option(
     "--data",
     help="Folder with train/CLASS/*.jpg and val/CLASS/*.jpg, prepared data, or the URL of prepared data"
     "  [default: data/NAME of the recipe]",
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a field of the recipe; repeatable.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory  [default: the next free runs/NAME-001]")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this directory.")
@@ -82,8 +76,7 @@ Examples:
 @click.option("--gpus", type=click.IntRange(min=1, max=65536), required=True, help="Devices there would be.")
 @click.option("--network", type=float, required=True, metavar="GB/S", help="Bandwidth of each device, each way.")
 @click.option("--latency", type=float, default=20.0, show_default=True, metavar="US", help="Microseconds a message.")
-@click.option("--recipe", default="imagenet", show_default=True, help="A recipe's name, or the path of a .toml file.")
-@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe.")
+@recipe_options("imagenet")
 @click.option("--images-per-second", type=float, metavar="RATE", help="What one device trains, as you measured it.")
 @click.option("--measure", is_flag=True, help="Measure a few steps on this machine's device.")
 @click.option(

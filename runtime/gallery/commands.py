@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from alexnet.runtime.backends.interface import BackendOptions
-from alexnet.runtime.options import backend_options
+from alexnet.runtime.options import backend_options, engines_option
 
 
 @click.command(
@@ -18,14 +18,7 @@ Examples:
   alexnet gallery --engine a.onnx --engine b.onnx
 """
 )
-@click.option(
-    "--engine",
-    "engines",
-    required=True,
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Model: a .onnx file or a plan with its sidecar; several are averaged as an ensemble.",
-)
+@engines_option
 @click.argument("paths", nargs=-1)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; another lets others in.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on  [default: one that is free]")
