@@ -19,7 +19,7 @@ from alexnet.errors import UnexpectedError
 # Name -> (module, attribute, short help): what `alexnet --help` lists without importing the module.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "describe": ("alexnet.commands", "describe", "Print the layer table of a recipe."),
-    "data": ("alexnet.train.data.commands", "data", "Draw the embedded pictures."),
+    "data": ("alexnet.train.data.commands", "data", "Draw, prepare and check the pictures to train on."),
     "train": ("alexnet.train.commands", "train", "Train a network from a recipe."),
     "plan": ("alexnet.train.commands", "plan", "Predict how fast many devices train a recipe, and recommend a mesh."),
     "convert": ("alexnet.train.commands", "convert", "Split a run's checkpoint by columns, or merge it."),

@@ -32,7 +32,10 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "ilsvrc": (("scipy",), "reading the class list of ILSVRC's devkit (meta.mat)"),
     "openvino": (("openvino",), "another runtime for the ONNX model on a CPU"),
     "parquet": (("pyarrow",), "features as Parquet"),
-    "plot": (("matplotlib",), "the plot of alexnet benchmark, and alexnet reproduce"),
+    "plot": (
+        ("matplotlib",),
+        "alexnet reproduce, alexnet benchmark --plot, alexnet search --show",
+    ),
     "report": (("jinja2", "matplotlib"), "the page of alexnet report"),
     "retrieval": (("usearch",), "the approximate index of alexnet index and alexnet search"),
     "ray": (("ray", "pyarrow"), "inference by many workers: alexnet infer --ray"),

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ def test_the_table_of_commands_is_complete() -> None:
 
     table = re.findall(r"^\| `alexnet ([a-z]+)", README, flags=re.MULTILINE)
     assert list(dict.fromkeys(table)) == list(COMMANDS)
+
+
+def test_the_table_of_extras_is_complete() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    table = dict(re.findall(r"^\| `([a-z-]+)` \| ([^|]+) \|", README, flags=re.MULTILINE))
+    assert set(table) == set(project["optional-dependencies"])
+    for extra, requirements in project["optional-dependencies"].items():
+        brought = {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}  # type: ignore[index]
+        assert extra == "dev" or set(table[extra].split(", ")) == brought
 
 
 def test_make_help_lists_what_the_readme_names() -> None:
