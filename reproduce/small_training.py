@@ -29,7 +29,7 @@ from alexnet.reproduce.small_data import SmallData
 from alexnet.run import Run
 from alexnet.train.batches import Batches
 from alexnet.train.checkpoint import Checkpoint, TrainingState, load_checkpoint, load_tensors, save_checkpoint
-from alexnet.train.device import Carrier
+from alexnet.train.device import Carrier, channels_last
 from alexnet.train.evaluate import Errors, count_errors, errors_of, to_input
 from alexnet.train.schedule import after_epoch
 from alexnet.train.sgd import PaperSgd, parameter_groups
@@ -58,8 +58,8 @@ class Epoch:
 class Member:
     """One network of an experiment, with its weights at the start and what decides its training.
 
-    Of the recipe count the seed, data, augmentation, update rule and schedule, and its network's crop. `decay` is the
-    weight decay of the weights of a layer by its name, in place of the recipe's.
+    Of the recipe count the seed, data, augmentation, update rule, schedule and precision, and its network's crop.
+    `decay` is the weight decay of the weights of a layer by its name, in place of the recipe's.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Member:
         """Return all that must be the same for a member's training to go on."""
         values = recipe_to_values(self.recipe)
         return {
-            "recipe": {name: values[name] for name in ("seed", "data", "augment", "sgd", "schedule")},
+            "recipe": {name: values[name] for name in ("seed", "data", "augment", "sgd", "schedule", "compute")},
             "crop": self.recipe.network.crop,
             "decay": dict(self.decay),
             "layers": str(self.network).splitlines(),
@@ -89,6 +89,8 @@ class SmallTrainer:
         self.run = Run(folder)
         recipe = member.recipe
         self.network = member.network.to(device)
+        # The layout that the views come in, which a CPU's bfloat16 convolutions need to be fast.
+        channels_last(self.network)
         self.batches = Batches(data.train, data.statistics, recipe, on_device=device.type != "cpu")
         mean = torch.from_numpy(data.statistics.mean).to(device)
         self.carrier = Carrier(device, mean, recipe.data.divisor, self.batches.on_device)
@@ -143,7 +145,8 @@ class SmallTrainer:
         wrong = torch.zeros((), device=self.device)
         total = 0.0
         for ready in self.carrier.carry(self.batches.epoch(place, 0)):
-            logits = self.network(ready.crops)
+            with self._arithmetic():
+                logits = self.network(ready.crops).float()
             loss = nn.functional.cross_entropy(logits, ready.labels)
             self.sgd.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -164,6 +167,11 @@ class SmallTrainer:
         self.state = replace(ended, finished=ended.finished or done.loss is None)
         self.history.append(done)
         self._save()
+
+    def _arithmetic(self) -> torch.autocast:
+        """Return the context in which the network computes: bfloat16 where the recipe says so."""
+        bf16 = self.member.recipe.compute.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
 
     def _save(self) -> None:
         """Write the history, then the checkpoint: a kill between them leaves an entry that is cut off on resuming."""
@@ -189,7 +197,9 @@ class SmallTrainer:
                 kept = slice(first, first + crop)
                 views = ten_crops(centred, crop) if crops == CROPS else centred[None, :, kept, kept]
                 flat = views.reshape(-1, crop, crop, 3).astype(np.float32, copy=False)
-                answers = self.network(to_input(flat, recipe.data.divisor, self.device)).softmax(dim=1)
+                with self._arithmetic():
+                    logits = self.network(to_input(flat, recipe.data.divisor, self.device))
+                answers = logits.float().softmax(dim=1)
                 yield answers.reshape(crops, -1, answers.shape[1]).mean(dim=0).cpu()
 
 

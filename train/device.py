@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alexnet.train.batches import Batch
 from alexnet.train.device_views import finish_views
@@ -77,3 +77,10 @@ def reading(value: Tensor) -> Callable[[], float]:
         return host.item()
 
     return read
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lay a network's convolutions out channels last, as views are."""
+    for weight in network.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)

@@ -18,6 +18,7 @@ from alexnet.train.columns import SplitNetwork, split_state
 from alexnet.train.data.folder import Part
 from alexnet.train.data.opened import AnyData, Count, data_classes, open_data, path_of
 from alexnet.train.data.statistics import Statistics, measure_statistics
+from alexnet.train.device import channels_last
 from alexnet.train.evaluate import AnyNetwork
 from alexnet.train.loop import Trainer
 from alexnet.train.mesh import World
@@ -134,9 +135,7 @@ def place(network: Network, world: World, device: torch.device | None = None) ->
         return found
     # Channels last is the layout of the tensor cores, and the one the views come in.
     found.to(torch.device("cuda", torch.cuda.current_device()))
-    for weight in found.parameters():
-        if weight.dim() == 4:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    channels_last(found)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed: extra plo
 
 from alexnet.errors import DeviceError, InputError
 from alexnet.reproduce import lrn, small_training
-from alexnet.reproduce.relu import GOAL, RATES, four_layers, member
+from alexnet.reproduce.relu import GOAL, STARTS, Setting, four_layers, member
 from alexnet.reproduce.small_data import SmallData, open_small_data
 from alexnet.reproduce.small_training import Epoch, SmallTrainer, epochs_to
 from alexnet.reproduce.training_facts import choose_device
@@ -54,7 +54,9 @@ def values(folder: Path, name: str) -> dict[str, Any]:
 
 
 def trained(data: SmallData, folder: Path, epochs: int, rate: float = 0.02) -> list[Epoch]:
-    return SmallTrainer(member("relu", rate, data, 0), data, folder, CPU).fit(epochs, lambda history: False, uncounted)
+    return SmallTrainer(member("relu", rate, data, Setting("scaled")), data, folder, CPU).fit(
+        epochs, lambda history: False, uncounted
+    )
 
 
 def figures(history: list[Epoch]) -> list[tuple[float, float, float | None]]:
@@ -84,10 +86,10 @@ def test_a_member_that_was_killed_goes_on_to_the_same_numbers(
 
 
 def test_training_lowers_the_error_and_errors_of_ten_crops_are_counted(data: SmallData, tmp_path: Path) -> None:
-    trainer = SmallTrainer(member("relu", 0.02, data, 0), data, tmp_path / "x", CPU)
-    history = trainer.fit(15, lambda history: False, uncounted)
+    trainer = SmallTrainer(member("relu", 0.006, data, Setting("scaled")), data, tmp_path / "x", CPU)
+    history = trainer.fit(25, lambda history: False, uncounted)
     losses = [epoch.loss for epoch in history]
-    assert losses[-1] < losses[0] * 0.7  # type: ignore[operator]
+    assert losses[-1] < losses[0] * 0.8, losses  # type: ignore[operator]
     # The crop is the whole picture: ten of them are five times the picture and its mirror.
     centre, ten = trainer.errors(1), trainer.errors(10)
     assert centre.top1 == history[-1].val_error
@@ -139,11 +141,39 @@ def test_epochs_to_an_error() -> None:
     assert epochs_to(history, 0.2) is None
 
 
-def test_both_units_start_from_the_same_weights() -> None:
-    one, other = (dict(four_layers(unit, 32, 10, 3).named_parameters()) for unit in ("relu", "tanh"))
+def test_units_start_from_the_same_numbers_with_the_spreads_of_the_start() -> None:
+    def weights(unit: Literal["relu", "tanh"], start: str) -> dict[str, torch.Tensor]:
+        return dict(four_layers(unit, 32, 10, 3, STARTS[start]).named_parameters())
+
+    one, other = weights("relu", "source"), weights("tanh", "source")
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert float(one["conv2.weight"].detach().std()) == pytest.approx(1 / 20, rel=0.05)
+    spreads = [float(one[f"{name}.weight"].detach().std()) for name in ("conv1", "conv2", "conv3", "fc4")]
+    assert spreads == pytest.approx([0.0001, 0.01, 0.01, 0.1], rel=0.05)
+    one, other = weights("relu", "scaled"), weights("tanh", "scaled")
+    torch.testing.assert_close(one["conv2.weight"], other["conv2.weight"] * 0.5**0.5)
+    assert float(other["conv2.weight"].detach().std()) == pytest.approx(800**-0.5, rel=0.05)
     assert float(one["conv2.bias"].detach().abs().max()) == 0.0
+
+
+def test_the_scaled_start_keeps_the_size_of_what_passes_through() -> None:
+    for unit in ("relu", "tanh"):
+        network = four_layers(unit, 32, 10, 0, STARTS["scaled"])
+        with torch.no_grad():
+            passed = network[:-2](torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+        assert 0.3 < float(passed.square().mean().sqrt()) < 2
+
+
+def test_bfloat16_is_another_setting_and_gives_other_numbers(data: SmallData, tmp_path: Path) -> None:
+    def losses(precision: Literal["fp32", "bf16"], folder: str) -> list[float | None]:
+        one = member("relu", 0.01, data, Setting("scaled", precision=precision))
+        history = SmallTrainer(one, data, tmp_path / folder, CPU).fit(2, lambda history: False, uncounted)
+        return [epoch.loss for epoch in history]
+
+    exact, rounded = losses("fp32", "fp32"), losses("bf16", "bf16")
+    assert exact != rounded
+    assert exact == pytest.approx(rounded, rel=0.05)
+    with pytest.raises(InputError, match="trained with other settings"):
+        losses("bf16", "fp32")
 
 
 def test_relu_chooses_the_best_rate_and_trains_no_member_twice(
@@ -156,7 +186,7 @@ def test_relu_chooses_the_best_rate_and_trains_no_member_twice(
     found = values(tmp_path, "relu")
     for unit in ("relu", "tanh"):
         sweep = found["sweep"][unit]
-        assert set(sweep) == {f"{rate:g}" for rate in RATES}
+        assert set(sweep) == {f"{rate:g}" for rate in STARTS["source"].rates}
         assert sweep[f"{found['learning_rate'][unit]:g}"] == min(sweep.values()) == found["train_error"][unit][2]
         assert len(found["train_error"][unit]) == 4 or found["train_error"][unit][-1] <= GOAL
     assert (found["facts"]["seed"], found["facts"]["training pictures"]) == ("1", "60")
