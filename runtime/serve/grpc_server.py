@@ -39,8 +39,6 @@ from alexnet.runtime.serve.grpc_protocol import EXTENSIONS, read_message, write_
 SERVICE = "inference.GRPCInferenceService"
 # Calls at once; one more is told to try again.
 CALLS = 128
-# Seconds that a connection may stand without a call.
-IDLE = 60.0
 # Characters of an error: gRPC sends it among the headers, of which clients take 8 kB.
 WORDS = 500
 CODES = {
@@ -172,21 +170,12 @@ class GrpcApi:
                 code = CODES[HTTPStatus(refused.status_code)]
             finally:
                 self.service.metrics.request(call.model, "grpc", code.name, perf_counter() - began)
-            _end_unread()
             if refused:
                 words = " ".join(refused.detail.split())[:WORDS]
                 await context.abort(code, words, AGAIN if code is grpc.StatusCode.RESOURCE_EXHAUSTED else ())
             return answered
 
         return counted
-
-
-def _end_unread() -> None:
-    """Cut this call off when its client does not read the answer in time: gRPC would wait for ever."""
-    task = asyncio.current_task()
-    assert task is not None
-    deadline = asyncio.get_running_loop().call_later(SECONDS, task.cancel)
-    task.add_done_callback(lambda _: deadline.cancel())
 
 
 async def listening(service: Service, address: str) -> Any:
@@ -198,7 +187,8 @@ async def listening(service: Service, address: str) -> Any:
         ("grpc.max_receive_message_length", service.bodies.largest),
         ("grpc.max_allowed_incoming_connections", CONNECTIONS),
         ("grpc.server_handshake_timeout_ms", round(SECONDS * 1000)),
-        ("grpc.max_connection_idle_ms", round(IDLE * 1000)),
+        # A call that is answered counts no more, though its client does not read the answer.
+        ("grpc.max_connection_idle_ms", round(SECONDS * 1000)),
         # Compressed messages are refused (1: identity alone), for their size is known too late.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         # Without it a second server could listen at the same port.

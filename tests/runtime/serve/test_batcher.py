@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 
 import numpy as np
+import pytest
 
 from alexnet.errors import ModelError
 from alexnet.runtime.classify import Runner
@@ -135,7 +136,7 @@ def test_pictures_of_a_request_that_was_broken_off_are_let_go_while_others_run()
         waiting = asyncio.create_task(batcher.answers(given))
         await asyncio.sleep(0)
         waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.wait([waiting])
         del given, waiting
         gc.collect()
         assert gone() is None
@@ -148,10 +149,11 @@ def test_pictures_of_a_request_that_was_broken_off_are_let_go_while_others_run()
 def test_a_request_that_is_broken_off_as_it_comes_does_not_end_the_worker() -> None:
     async def work(batcher: Batcher) -> None:
         for _ in range(3):
-            broken = asyncio.create_task(batcher.answers(pictures(1)))
-            await asyncio.sleep(0)
-            broken.cancel()
-            await asyncio.gather(broken, return_exceptions=True)
+            broken = batcher.answers(pictures(1))
+            broken.send(None)
+            with pytest.raises(asyncio.CancelledError):
+                broken.throw(asyncio.CancelledError())
+            await asyncio.sleep(0.01)
         assert (await batcher.answers(pictures(5)))[0, 0] == 5
 
     run(work, Fake(), delay=0.0)
