@@ -203,6 +203,12 @@ def test_a_connection_whose_call_takes_long_is_not_idle(server: Running) -> None
     assert len(call.result().raw_output_contents[0]) == 12
 
 
+def test_a_client_that_rested_is_answered_when_it_comes_back(server: Running) -> None:
+    for _ in range(3):
+        assert len(server.infer().result().raw_output_contents[0]) == 12
+        time.sleep(1.2)
+
+
 def test_the_sum_of_all_bodies_is_bounded(server: Running) -> None:
     taken = LARGEST * LARGEST_ONES - 1000
     server.bodies.held += taken
