@@ -37,8 +37,8 @@ from tritonclient.grpc import service_pb2 as messages
 from alexnet.runtime.serve.grpc_protocol import EXTENSIONS, read_message, write_message
 
 SERVICE = "inference.GRPCInferenceService"
-# Calls at once; one more is told to try again.
-CALLS = 128
+# Calls at once beside those that have places in a queue; one more is told to try again.
+CALLS = 64
 # Characters of an error: gRPC sends it among the headers, of which clients take 8 kB.
 WORDS = 500
 CODES = {
@@ -54,9 +54,9 @@ AGAIN = (("grpc-retry-pushback-ms", "1000"),)
 
 @dataclass
 class Call:
-    """One call: where its message comes from, and the name of the model that it turned out to be for."""
+    """One call: what reads its message, and the name of the model that it turned out to be for."""
 
-    stream: AsyncIterator[bytes]
+    read: Callable[[], Awaitable[Any]]
     model: str = ""
 
 
@@ -139,11 +139,11 @@ class GrpcApi:
         """
         try:
             async with asyncio.timeout(SECONDS):
-                data = await anext(call.stream, None)
+                data = await call.read()
         except TimeoutError:
             words = f"the message took over {SECONDS:.0f} seconds"
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, words) from None
-        if data is None:
+        if data is grpc.aio.EOF:
             raise HTTPException(HTTPStatus.BAD_REQUEST, f"no {kind.DESCRIPTOR.name} came")
         with self.service.bodies.counted(len(data)):
             try:
@@ -158,7 +158,8 @@ class GrpcApi:
 
         async def counted(stream: Any, context: Any) -> bytes:
             began = perf_counter()
-            call, code, refused = Call(aiter(stream)), grpc.StatusCode.OK, None
+            # The stream would hold the message as long as the call.
+            call, code, refused = Call(context.read), grpc.StatusCode.OK, None
             answered = b""
             try:
                 answered = await answer(call)
@@ -194,7 +195,8 @@ async def listening(service: Service, address: str) -> Any:
         # Without it a second server could listen at the same port.
         ("grpc.so_reuseport", 0),
     )
-    server = grpc.aio.server(handlers=[GrpcApi(service).handler()], options=options, maximum_concurrent_rpcs=CALLS)
+    calls = CALLS + sum(model.batcher.batching.places for model in service.models.values())
+    server = grpc.aio.server(handlers=[GrpcApi(service).handler()], options=options, maximum_concurrent_rpcs=calls)
     try:
         server.add_insecure_port(address)
     except RuntimeError:

@@ -28,7 +28,9 @@ from alexnet.runtime.serve.service import Model, Service
 from tests.runtime.conftest import SIDE, metadata
 
 LARGEST = 100_000
-CALLS = 3
+PLACES = 8
+# Calls at once, one of them beside those that have places.
+CALLS = PLACES + 1
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -98,7 +100,7 @@ def seconds() -> float:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[Running]:
     monkeypatch.setattr(grpc_server, "SECONDS", seconds)
-    monkeypatch.setattr(grpc_server, "CALLS", CALLS)
+    monkeypatch.setattr(grpc_server, "CALLS", CALLS - PLACES)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     started, ended = threading.Event(), asyncio.Event()
@@ -107,7 +109,7 @@ def server(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[Running]
 
     async def whole() -> None:
         backend, bodies, said = Fake(), Bodies(LARGEST), list[str]()
-        batcher = Batcher([Runner(backend, 8, None, None)], Batching(8, 0.0, 64), lambda number, seconds: None)
+        batcher = Batcher([Runner(backend, 8, None, None)], Batching(8, 0.0, PLACES), lambda number, seconds: None)
         model = Model("m", "onnx_onnxv1", backend, batcher)
         with ThreadPoolExecutor(2) as decoders:
             service = Service({"m": model}, bodies, decoders, Metrics(), said.append)
@@ -130,6 +132,12 @@ def server(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[Running]
     assert not thread.is_alive()
 
 
+def nothing(go: threading.Event) -> Iterator[bytes]:
+    """Messages that do not come."""
+    go.wait(20)
+    yield from ()
+
+
 def refused(call: Any) -> tuple[str, str]:
     """The status and the words of a call that is refused."""
     with pytest.raises(grpc.RpcError) as found:
@@ -138,17 +146,12 @@ def refused(call: Any) -> tuple[str, str]:
 
 
 def test_a_client_that_sends_no_message_is_ended(server: Running) -> None:
-    silent = threading.Event()
-
-    def nothing() -> Iterator[bytes]:
-        silent.wait(20)
-        yield from ()
-
+    go = threading.Event()
     began = time.monotonic()
-    call = server.channel.stream_unary(INFER).future(nothing(), timeout=20)
+    call = server.channel.stream_unary(INFER).future(nothing(go), timeout=20)
     assert refused(call) == ("DEADLINE_EXCEEDED", "the message took over 0 seconds")
     assert time.monotonic() - began < 10
-    silent.set()
+    go.set()
     call = server.channel.stream_unary(INFER).future(iter(()), timeout=20)
     assert refused(call) == ("INVALID_ARGUMENT", "no ModelInferRequest came")
     assert server.is_well()
@@ -180,19 +183,25 @@ def test_words_fit_into_headers_whatever_the_client_sent(server: Running) -> Non
     assert code == "NOT_FOUND" and words.startswith("there is no model '\N{SNOWMAN}")
 
 
+@pytest.mark.parametrize("seconds", [10.0])
 def test_a_call_that_is_one_too_many_is_refused_time_and_again(server: Running) -> None:
     """grpcio before 1.80 or so forgot its bound after the first refusals."""
+    go = threading.Event()
     for _ in range(3):
         server.backend.go.clear()
-        calls = [server.infer() for _ in range(CALLS)]
-        assert until(lambda: server.batcher.held == CALLS)
+        calls = [server.infer() for _ in range(PLACES)]
+        assert until(lambda: server.batcher.held == PLACES)
+        assert refused(server.infer()) == ("RESOURCE_EXHAUSTED", "8 pictures are waiting, of 8 at most; try again")
+        silent = server.channel.stream_unary(INFER).future(nothing(go), timeout=20)
+        assert until(lambda: refused(server.infer()) == ("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!"))
         for _ in range(4):
-            assert refused(server.infer())[0] == "RESOURCE_EXHAUSTED"
-        assert server.batcher.held == CALLS
+            assert refused(server.infer())[1] == "Concurrent RPC limit exceeded!"
+        silent.cancel()
         server.backend.go.set()
         assert all(call.result() for call in calls)
         # A call ends here a moment after its client has the answer.
-        assert until(lambda: not server.infer().exception())
+        assert server.is_well()
+    go.set()
 
 
 def test_a_connection_whose_call_takes_long_is_not_idle(server: Running) -> None:
