@@ -1,7 +1,7 @@
 # What a newcomer runs; `make help` lists it. PYTHON, EXTRAS, PICTURES, HELD_OUT and TRAIN can be set on the line.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= train,cpu,rtx,openvino,parquet,plot,report,retrieval,ray,serve,remote,dev
+EXTRAS ?= train,cpu,rtx,openvino,parquet,plot,report,retrieval,ray,serve,serve-grpc,remote,dev
 PICTURES ?= 3000
 HELD_OUT ?= 500
 TRAIN ?=

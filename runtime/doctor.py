@@ -40,6 +40,10 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "retrieval": (("usearch",), "the approximate index of alexnet index and alexnet search"),
     "ray": (("ray", "pyarrow"), "inference by many workers: alexnet infer --ray"),
     "serve": (("prometheus-client", "starlette", "uvicorn"), "serving over HTTP: alexnet serve"),
+    "serve-grpc": (
+        ("grpcio", "prometheus-client", "starlette", "tritonclient", "uvicorn"),
+        "serving over gRPC too: alexnet serve --grpc-port",
+    ),
     "remote": (("fsspec",), "prepared data on object storage"),
 }
 

@@ -1,1 +1,1 @@
-"""`alexnet serve`: models over HTTP, by the Open Inference Protocol v2, in dynamic batches and bounded memory."""
+"""`alexnet serve`: models over HTTP and gRPC, by the Open Inference Protocol v2, in dynamic batches and bounds."""

@@ -1,19 +1,14 @@
 """The server's paths: the Open Inference Protocol v2, `POST /v1/classify` and `/metrics`, each answer bounded.
 
-Every error is JSON, {"error": what was found and expected}. Decoding and parsing run in threads, so that one large
-request does not hold the others up.
+Every error is JSON, {"error": what was found and expected}.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
-from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,56 +17,31 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from alexnet import __version__
-from alexnet.errors import AlexNetError, PictureError
 from alexnet.pictures import Pixels, picture_of
-from alexnet.runtime.backends import Backend, Floats
 from alexnet.runtime.classify import best_answers
 from alexnet.runtime.output import answer_values
-from alexnet.runtime.serve.batcher import Batcher
-from alexnet.runtime.serve.bodies import Bodies, busy
-from alexnet.runtime.serve.metrics import CONTENT_TYPE_LATEST, Metrics
+from alexnet.runtime.serve.metrics import CONTENT_TYPE_LATEST
 from alexnet.runtime.serve.protocol import (
     EXTENSIONS,
     HEADER_LENGTH,
     VERSION,
     InferRequest,
-    ProtocolError,
     model_description,
     read_request,
     write_answer,
 )
+from alexnet.runtime.serve.service import Model, Service
 
-T = TypeVar("T")
 TOP = 5
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
-class Model:
-    """One model that is served: its name, its platform in the protocol's words, what it is, and its batches.
-
-    `backend` is that of the first replica, which is asked for facts only.
-    """
-
-    name: str
-    platform: str
-    backend: Backend
-    batcher: Batcher
-
-
-@dataclass(frozen=True)
 class Api:
-    """What answers the requests: models by name, the first one the default of /v1/classify.
+    """What answers the requests; `largest_picture` is in pixels."""
 
-    `largest_picture` is in pixels; `say` is told of faults.
-    """
-
-    models: Mapping[str, Model]
-    bodies: Bodies
-    decoders: Executor
-    metrics: Metrics
+    service: Service
     largest_picture: int
-    say: Callable[[str], None]
 
     def application(self) -> Starlette:
         """Return the application."""
@@ -111,20 +81,21 @@ class Api:
 
     async def show_metrics(self, request: Request) -> Response:
         """Answer the metrics."""
-        return Response(self.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(self.service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def infer(self, request: Request) -> Response:
         """Answer an inference request of the protocol."""
         model = self._model(request)
-        metadata, most = model.backend.metadata, model.batcher.batching.places
         header = request.headers.get(HEADER_LENGTH)
 
-        def read(body: bytearray) -> tuple[InferRequest, Pixels]:
-            asked = read_request(body, header, metadata, most)
+        def read(body: bytearray, model: Model) -> tuple[InferRequest, Pixels]:
+            asked = read_request(body, header, model.backend.metadata, model.batcher.batching.places)
             return asked, asked.pictures
 
-        asked, probabilities = await self._answered(request, model, read)
-        answer, length = await self._in_thread(write_answer, model.name, asked, probabilities, metadata.labels)
+        body = self.service.bodies.body(request)
+        _, asked, probabilities = await self.service.answered(body, lambda _: model, read)
+        labels = model.backend.metadata.labels
+        answer, length = await self.service.in_thread(write_answer, model.name, asked, probabilities, labels)
         if length is None:
             return Response(answer, media_type="application/json")
         return Response(answer, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
@@ -136,45 +107,22 @@ class Api:
         if not (top.isascii() and top.isdigit() and 0 < len(top) < 10 and int(top)):
             raise HTTPException(HTTPStatus.BAD_REQUEST, "top is not a number of classes, expected 1 or more")
 
-        def read(body: bytearray) -> tuple[None, Pixels]:
+        def read(body: bytearray, model: Model) -> tuple[None, Pixels]:
             preprocessing = model.backend.metadata.preprocessing
             return None, picture_of(bytes(body), "the body", preprocessing, limit=self.largest_picture)[None]
 
-        _, probabilities = await self._answered(request, model, read)
+        body = self.service.bodies.body(request)
+        _, _, probabilities = await self.service.answered(body, lambda _: model, read)
         answers = best_answers(probabilities[0], model.backend.metadata.labels, int(top))
         by = {"model": model.name, "backend": model.backend.name, "device": model.backend.device}
         return JSONResponse({"classes": answer_values(answers), **by, "precision": model.backend.precision})
 
-    async def _answered(
-        self, request: Request, model: Model, read: Callable[[bytearray], tuple[T, Pixels]]
-    ) -> tuple[T, Floats]:
-        """Return what `read` makes of a request's body, and the probabilities of the pictures in it.
-
-        A picture has its place from before it is read until it is answered; the body is let go once it is read.
-        """
-        batcher = model.batcher
-        with contextlib.ExitStack() as places:
-            async with self.bodies.body(request) as body:
-                places.enter_context(_places(batcher, 1))
-                asked, pictures = await self._in_thread(read, body)
-                del body
-            places.enter_context(_places(batcher, len(pictures) - 1))
-            return asked, await batcher.answers(pictures)
-
-    async def _in_thread(self, work: Callable[..., T], *given: object) -> T:
-        """Do some work in one of the decoders' threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.decoders, work, *given)
-
     def _model(self, request: Request) -> Model:
         """Return the model that a request names in its path or its query, the first one where it names none."""
-        name = request.path_params.get("model") or request.query_params.get("model") or next(iter(self.models))
-        if name not in self.models:
-            raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no model {name!r}, expected {', '.join(self.models)}")
-        version = request.path_params.get("version", VERSION)
-        if version != VERSION:
-            raise HTTPException(HTTPStatus.NOT_FOUND, f"{name} has no version {version!r}, expected {VERSION}")
+        name = request.path_params.get("model") or request.query_params.get("model") or next(iter(self.service.models))
+        model = self.service.model(name, request.path_params.get("version", VERSION))
         request.state.model = name
-        return self.models[name]
+        return model
 
     def _counted(self, handler: Handler) -> Handler:
         """Return a handler whose errors are answered and whose requests are counted."""
@@ -183,35 +131,16 @@ class Api:
             began = perf_counter()
             try:
                 response = await handler(request)
-            except HTTPException as error:
-                response = _refusal(error)
-            except (ProtocolError, PictureError) as error:
-                response = _error(str(error), HTTPStatus.BAD_REQUEST)
             except ClientDisconnect:
                 # Nobody is there to read it.
                 response = _error("the request was cut off", HTTPStatus.BAD_REQUEST)
-            except AlexNetError as error:
-                self.say(error.message)
-                response = _error(error.message, HTTPStatus.INTERNAL_SERVER_ERROR)
             except Exception as error:
-                self.say(f"a fault of the toolchain: {type(error).__name__}: {error}")
-                response = _error("a fault of the server, which has reported it", HTTPStatus.INTERNAL_SERVER_ERROR)
+                response = _refusal(self.service.refusal(error))
             name = getattr(request.state, "model", "")
-            self.metrics.request(name, response.status_code, perf_counter() - began)
+            self.service.metrics.request(name, "http", str(response.status_code), perf_counter() - began)
             return response
 
         return counted
-
-
-@contextlib.contextmanager
-def _places(batcher: Batcher, number: int) -> Iterator[None]:
-    """Hold places for pictures, or refuse the request where there are not as many."""
-    if not batcher.take(number):
-        raise busy(f"{batcher.held} pictures are waiting, of {batcher.batching.places} at most")
-    try:
-        yield
-    finally:
-        batcher.give(number)
 
 
 def _refusal(error: HTTPException) -> Response:

@@ -7,6 +7,7 @@ picture, from before it is decoded until it is answered.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ class Batching:
     places: int = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Job:
     """Pictures of one request [N, S, S, 3], and where their probabilities [N, classes] go."""
 
@@ -66,11 +67,19 @@ class Batcher:
         self.held -= number
 
     async def answers(self, pictures: Pixels) -> Floats:
-        """Return the probabilities [N, classes] of pictures [N, S, S, 3]; raises what the model raises."""
+        """Return the probabilities [N, classes] of pictures [N, S, S, 3]; raises what the model raises.
+
+        Pictures whose caller is cancelled are let go at once, not when their turn comes.
+        """
         job = _Job(pictures, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._arrived.set()
-        return await job.answers
+        try:
+            return await job.answers
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):
+                self._jobs.remove(job)
+            raise
 
     async def close(self) -> None:
         """End the workers; what still runs is waited for."""
@@ -120,10 +129,12 @@ class Batcher:
 
     async def _another(self, until: float | None) -> bool:
         """Wait for a job and return whether one came before the time `until`."""
-        self._arrived.clear()
         try:
             async with asyncio.timeout_at(until):
-                await self._arrived.wait()
+                # One that came may be gone again: its request was broken off.
+                while not self._jobs:
+                    self._arrived.clear()
+                    await self._arrived.wait()
         except TimeoutError:
             return False
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -52,6 +52,16 @@ class Bodies:
         finally:
             self.held -= len(body)
 
+    @contextlib.contextmanager
+    def counted(self, size: int) -> Iterator[None]:
+        """Count a body of `size` bytes that has come whole while it is held; HTTPException 503 when too many are."""
+        self._check_sum(size)
+        self.held += size
+        try:
+            yield
+        finally:
+            self.held -= size
+
     def _check_headers(self, request: Request) -> None:
         """Refuse by its headers what would be refused anyway."""
         encoding = request.headers.get("Content-Encoding", "identity")
@@ -67,10 +77,14 @@ class Bodies:
         """Add a block to a body."""
         if len(body) + len(block) > self.largest:
             raise self._too_large()
-        if self.held + len(block) > self.largest * LARGEST_ONES:
-            raise busy(f"{self.held:,} bytes of other requests are being worked on")
+        self._check_sum(len(block))
         self.held += len(block)
         body += block
+
+    def _check_sum(self, more: int) -> None:
+        """Refuse bytes for which there is no room among those that are held."""
+        if self.held + more > self.largest * LARGEST_ONES:
+            raise busy(f"{self.held:,} bytes of other requests are being worked on")
 
     def _too_large(self) -> HTTPException:
         """Return the refusal of a body over the limit."""

@@ -14,6 +14,7 @@ Examples:
   alexnet serve --engine model.onnx
   alexnet serve --engine model.onnx --engine other=runs/model.plan --port 9000 --replicas 2
   curl --data-binary @photo.jpg http://127.0.0.1:8000/v1/classify
+  alexnet serve --engine model.onnx --grpc-port 8001
 """
 )
 @click.option(
@@ -27,6 +28,11 @@ Examples:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; another lets others in.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on; 0: a free one."
+)
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on for gRPC; 0: a free one. Without it there is no gRPC.",
 )
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures in a batch at most.")
 @click.option(
@@ -72,6 +78,7 @@ def serve(
     engines: tuple[str, ...],
     host: str,
     port: int,
+    grpc_port: int | None,
     batch: int,
     delay: float,
     queue: int,
@@ -81,7 +88,7 @@ def serve(
     drain: int,
     backend: BackendOptions,
 ) -> None:
-    """Serve models over HTTP: the Open Inference Protocol v2, POST /v1/classify, /metrics for Prometheus.
+    """Serve models over HTTP: the Open Inference Protocol v2 (--grpc-port: over gRPC too), POST /v1/classify, /metrics.
 
     Requests that come together are run together. Ctrl-C or SIGTERM ends it once what is under way is answered. The
     paths and the limits: docs/serving.md.
@@ -97,5 +104,6 @@ def serve(
         largest_body * 1_000_000,
         largest_picture * 1_000_000,
         drain,
+        grpc_port,
     )
     serve_models(named_engines(engines), options, backend)

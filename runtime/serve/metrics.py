@@ -1,4 +1,7 @@
-"""What Prometheus is told: requests, pictures, batches and what waits, by model."""
+"""What Prometheus is told: requests, pictures, batches and what waits, by model.
+
+Requests are told apart by protocol, `http` with the status as a number and `grpc` with the status by its name.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = own = CollectorRegistry()
-        self.requests = Counter("alexnet_requests", "Requests that were answered", ["model", "status"], registry=own)
+        self.requests = Counter(
+            "alexnet_requests", "Requests that were answered", ["model", "protocol", "status"], registry=own
+        )
         self.request_seconds = Histogram(
             "alexnet_request_seconds",
             "From the headers to the answer",
-            ["model"],
+            ["model", "protocol"],
             buckets=SECONDS,
             registry=own,
         )
@@ -36,10 +41,10 @@ class Metrics:
         )
         self.waiting = Gauge("alexnet_waiting_pictures", "Pictures that wait or are run", ["model"], registry=own)
 
-    def request(self, model: str, status: int, seconds: float) -> None:
+    def request(self, model: str, protocol: str, status: str, seconds: float) -> None:
         """Count a request to a model that was answered."""
-        self.requests.labels(model, str(status)).inc()
-        self.request_seconds.labels(model).observe(seconds)
+        self.requests.labels(model, protocol, status).inc()
+        self.request_seconds.labels(model, protocol).observe(seconds)
 
     def batch(self, model: str, pictures: int, seconds: float) -> None:
         """Count a batch."""

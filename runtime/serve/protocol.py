@@ -1,8 +1,9 @@
-"""The Open Inference Protocol v2 as pure functions: the body of an inference request, and that of its answer.
+"""The Open Inference Protocol v2 over HTTP as pure functions: the body of an inference request, and that of its answer.
 
 With the extensions `binary_tensor_data` (tensors after the JSON, as bytes) and `classification` (an output as its best
 classes, "probability:index:label"). A model has one input, uint8 pictures [N, S, S, 3] whatever its file takes, and
-one output, float32 probabilities [N, classes].
+one output, float32 probabilities [N, classes]. What the gRPC form (`alexnet.runtime.serve.grpc_protocol`) has in common
+with this one stands here.
 Source: Open Inference Protocol, inference_rest.md; Triton's protocol extensions, extension_binary_data.md and
 extension_classification.md.
 """
@@ -13,15 +14,18 @@ import itertools
 import json
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from alexnet.metadata import INPUT, OUTPUT, ModelMetadata
 from alexnet.runtime.backends import Floats, Pixels
 from alexnet.runtime.classify import best_places
 
+T = TypeVar("T")
 EXTENSIONS = ("binary_tensor_data", "classification")
 HEADER_LENGTH = "Inference-Header-Content-Length"
 VERSION = "1"
@@ -82,15 +86,22 @@ def read_request(
     if name is not None and not isinstance(name, str):
         raise ProtocolError("the id is not a string")
     everything = _parameters(request, "the request").get("binary_data_output") is True
-    pictures = _pictures(_list(request, "inputs"), view[length:], metadata.preprocessing.side, most)
-    return InferRequest(pictures, _wanted(request, everything, len(metadata.labels)), name)
+    given = the_input(_list(request, "inputs"))
+    pictures = _pictures(given, input_shape(given, metadata.preprocessing.side, most), view[length:])
+    outputs = _list(request, "outputs") if "outputs" in request else None
+    return InferRequest(pictures, wanted_output(outputs, everything, len(metadata.labels)), name)
 
 
-def _pictures(inputs: list[Any], binary: memoryview, side: int, most: int) -> Pixels:
-    """Return the pictures of a request's one input."""
+def the_input(inputs: Sequence[T]) -> T:
+    """Return the one input of a request."""
     if len(inputs) != 1:
         raise ProtocolError(f"there are {len(inputs)} inputs, expected one, {INPUT}")
-    given = _object(inputs[0], "an input")
+    return inputs[0]
+
+
+def input_shape(tensor: Any, side: int, most: int) -> list[int]:
+    """Return the shape of a request's input, {"name", "datatype", "shape", "parameters"}, at most `most` pictures."""
+    given = _object(tensor, "an input")
     if given.get("name") != INPUT or given.get("datatype") != "UINT8":
         raise ProtocolError(
             f"the input is {given.get('name')!r} of datatype {given.get('datatype')!r}, expected {INPUT!r} of UINT8"
@@ -103,10 +114,14 @@ def _pictures(inputs: list[Any], binary: memoryview, side: int, most: int) -> Pi
         or not 1 <= shape[0] <= most
     ):
         raise ProtocolError(f"{INPUT} has another shape than [N, {side}, {side}, 3] with N from 1 to {most}")
-    parameters = _parameters(given, INPUT)
-    size = parameters.get("binary_data_size")
-    if "shared_memory_region" in parameters:
+    if "shared_memory_region" in _parameters(given, INPUT):
         raise ProtocolError("shared memory is not supported; send the tensor with the request")
+    return shape
+
+
+def _pictures(given: dict[str, Any], shape: list[int], binary: memoryview) -> Pixels:
+    """Return the pictures of an input, which are in the JSON or after it."""
+    size = _parameters(given, INPUT).get("binary_data_size")
     if size is None:
         if len(binary):
             raise ProtocolError(f"{len(binary)} bytes follow the JSON and no input has a binary_data_size")
@@ -142,11 +157,13 @@ def _bytes_of(data: Any, shape: list[int]) -> bytes:
     raise ProtocolError(f"the data of {INPUT} are not all whole numbers from 0 to 255")
 
 
-def _wanted(request: dict[str, Any], binary: bool, classes: int) -> Wanted:
-    """Return how the output is to be answered, `binary` where the request does not say it of the output itself."""
-    if "outputs" not in request:
+def wanted_output(outputs: list[Any] | None, binary: bool, classes: int) -> Wanted:
+    """Return how the output is to be answered, `binary` where the request does not say it of the output itself.
+
+    `outputs` are those that a request asks for, {"name", "parameters"}, None where it leaves them to the server.
+    """
+    if outputs is None:
         return Wanted(binary)
-    outputs = _list(request, "outputs")
     if len(outputs) != 1:
         raise ProtocolError(f"{len(outputs)} outputs are asked for, expected one, {OUTPUT}")
     output = _object(outputs[0], "an output")
@@ -161,23 +178,38 @@ def _wanted(request: dict[str, Any], binary: bool, classes: int) -> Wanted:
     return Wanted(parameters.get("binary_data", binary) is True, min(best, classes))
 
 
+@dataclass(frozen=True)
+class OutputTensor:
+    """The output as the protocol has it: probabilities FP32 [N, classes], or the best of them as BYTES: text."""
+
+    datatype: str
+    shape: list[int]
+    values: npt.NDArray[Any]
+
+    def data(self) -> bytes:
+        """Return the tensor as bytes: little-endian numbers, or texts that each follow their length as a uint32."""
+        if self.datatype == "FP32":
+            return self.values.astype("<f4").tobytes()
+        return b"".join(struct.pack("<I", len(text)) + text for text in map(str.encode, self.values))
+
+
+def output_tensor(probabilities: Floats, classes: int, labels: tuple[str, ...]) -> OutputTensor:
+    """Return the output for probabilities [N, classes]: themselves, or the best `classes` of each where it is not 0."""
+    if not classes:
+        return OutputTensor("FP32", list(probabilities.shape), probabilities.ravel())
+    texts = [f"{row[place]:f}:{place}:{labels[place]}" for row in probabilities for place in best_places(row, classes)]
+    return OutputTensor("BYTES", [len(probabilities), classes], np.array(texts, dtype=object))
+
+
 def write_answer(
     name: str, request: InferRequest, probabilities: Floats, labels: tuple[str, ...]
 ) -> tuple[bytes, int | None]:
     """Return the body that answers a request, and the length of its JSON where bytes follow it, None where none do."""
-    output: dict[str, Any] = {"name": OUTPUT}
-    if classes := request.wanted.classes:
-        texts = [
-            f"{row[place]:f}:{place}:{labels[place]}" for row in probabilities for place in best_places(row, classes)
-        ]
-        output |= {"datatype": "BYTES", "shape": [len(probabilities), classes]}
-        data = b"".join(struct.pack("<I", len(text)) + text for text in map(str.encode, texts))
-        plain: list[Any] = texts
-    else:
-        output |= {"datatype": "FP32", "shape": list(probabilities.shape)}
-        data, plain = probabilities.astype("<f4").tobytes(), probabilities.ravel().tolist()
+    answered = output_tensor(probabilities, request.wanted.classes, labels)
+    output: dict[str, Any] = {"name": OUTPUT, "datatype": answered.datatype, "shape": answered.shape}
     binary = request.wanted.binary
-    output |= {"parameters": {"binary_data_size": len(data)}} if binary else {"data": plain}
+    data = answered.data() if binary else b""
+    output |= {"parameters": {"binary_data_size": len(data)}} if binary else {"data": answered.values.tolist()}
     identity = {} if request.id is None else {"id": request.id}
     values = {"model_name": name, "model_version": VERSION, **identity, "outputs": [output]}
     head = json.dumps(values).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -28,11 +30,12 @@ from alexnet.runtime.verify import verify_on_first_use
 try:
     import uvicorn
 
-    from alexnet.runtime.serve.app import Api, Model
+    from alexnet.runtime.serve.app import Api
     from alexnet.runtime.serve.batcher import Batcher, Batching
     from alexnet.runtime.serve.bodies import Bodies
     from alexnet.runtime.serve.connection import CONNECTIONS, BoundedConnection
     from alexnet.runtime.serve.metrics import Metrics
+    from alexnet.runtime.serve.service import Model, Service
 except ModuleNotFoundError as error:
     raise missing_package(str(error.name).partition(".")[0], "serve", "alexnet serve") from None
 
@@ -46,7 +49,7 @@ class ServeOptions:
     """What `alexnet serve` is asked for.
 
     `replicas` of each model; `largest_body` in bytes and `largest_picture` in pixels are the most that is taken;
-    `drain` seconds are given to what is under way when a signal comes.
+    `drain` seconds are given to what is under way when a signal comes; without a `grpc_port` there is no gRPC.
     """
 
     host: str = "127.0.0.1"
@@ -56,6 +59,7 @@ class ServeOptions:
     largest_body: int = 20_000_000
     largest_picture: int = LARGE
     drain: int = 30
+    grpc_port: int | None = None
 
 
 def named_engines(arguments: Iterable[str]) -> dict[str, Path]:
@@ -79,11 +83,17 @@ def named_engines(arguments: Iterable[str]) -> dict[str, Path]:
 def serve_models(engines: dict[str, Path], options: ServeOptions, opened: BackendOptions) -> None:
     """Serve models by name until SIGINT or SIGTERM, and answer what is under way then.
 
-    Raises InputError when the address is taken, and what opening a model raises.
+    Raises InputError when an address is taken, and what opening a model raises.
     """
+    if options.grpc_port is not None:
+        _check_grpc()
     if options.replicas > 1 and opened.threads is None:
         opened = replace(opened, threads=max(1, (os.cpu_count() or 1) // options.replicas))
-    with _listening(options) as listener:
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(_bound(options.host, options.port, "--port"))
+        rpc = None
+        if options.grpc_port is not None:
+            rpc = sockets.enter_context(_bound(options.host, options.grpc_port, "--grpc-port"))
         runners: dict[str, list[Runner]] = {}
         try:
             for name, path in engines.items():
@@ -92,7 +102,7 @@ def serve_models(engines: dict[str, Path], options: ServeOptions, opened: Backen
                 for _ in range(options.replicas):
                     backend = open_backend(path, opened, report if not runners[name] else None)
                     runners[name].append(_runner(backend, options.batching.batch))
-            asyncio.run(_serve(engines, runners, listener, options))
+            asyncio.run(_serve(engines, runners, listener, rpc, options))
         finally:
             for runner in (runner for replicas in runners.values() for runner in replicas):
                 runner.backend.close()
@@ -107,25 +117,41 @@ def _runner(backend: Backend, batch: int) -> Runner:
     return runner
 
 
+def _check_grpc() -> None:
+    """Raise MissingPackageError when gRPC is not installed."""
+    try:
+        import alexnet.runtime.serve.grpc_server  # noqa: F401
+    except (ModuleNotFoundError, RuntimeError) as error:
+        # tritonclient turns the error into another one.
+        absent = error.__cause__ or error
+        if not isinstance(absent, ModuleNotFoundError):
+            raise
+        package = str(absent.name).partition(".")[0]
+        raise missing_package(package, "serve-grpc", "alexnet serve --grpc-port") from None
+
+
 @contextmanager
-def _listening(options: ServeOptions) -> Iterator[socket.socket]:
-    """Yield a socket at the address, to which nobody is let in yet; InputError when it is not to be had."""
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+def _bound(host: str, port: int, option: str) -> Iterator[socket.socket]:
+    """Yield a socket at an address, to which nobody is let in yet; InputError when it is not to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # By its protocol asyncio knows TCP: without TCP_NODELAY each answer would wait 40 ms for the client to acknowledge.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((options.host, options.port))
+            listener.bind((host, port))
         except OSError as error:
             raise InputError(
-                f"cannot listen on {options.host} port {options.port}: {error.strerror or error}; give another "
-                "--host or --port"
+                f"cannot listen on {host} port {port}: {error.strerror or error}; give another --host or {option}"
             ) from None
         yield listener
 
 
 async def _serve(
-    engines: dict[str, Path], runners: dict[str, list[Runner]], listener: socket.socket, options: ServeOptions
+    engines: dict[str, Path],
+    runners: dict[str, list[Runner]],
+    listener: socket.socket,
+    rpc: socket.socket | None,
+    options: ServeOptions,
 ) -> None:
     """Answer requests until a signal comes; then take no more, and answer those that are under way."""
     metrics = Metrics()
@@ -137,7 +163,8 @@ async def _serve(
         metrics.watch(name, functools.partial(getattr, batcher, "held"))
         models[name] = Model(name, _platform(path), runners[name][0].backend, batcher)
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decoder") as decoders:
-        api = Api(models, Bodies(options.largest_body), decoders, metrics, options.largest_picture, report)
+        service = Service(models, Bodies(options.largest_body), decoders, metrics, report)
+        api = Api(service, options.largest_picture)
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(
             api.application(),
@@ -152,20 +179,45 @@ async def _serve(
             backlog=CONNECTIONS,
             timeout_graceful_shutdown=options.drain,
         )
+        addresses, beside = [f"http://{_address(listener)}"], []
+        server = uvicorn.Server(config)
+        if rpc:
+            addresses.append(f"grpc://{_address(rpc)}")
+            beside.append(_drained(server, await _listening(service, rpc), options.drain))
         with _signals_expected():
-            server = uvicorn.Server(config)
-            await asyncio.gather(server.serve([listener]), _announce(server, listener, list(engines)))
+            await asyncio.gather(server.serve([listener]), _announce(server, addresses, list(engines)), *beside)
         for model in models.values():
             await model.batcher.close()
     report("the server has ended")
 
 
-async def _announce(server: uvicorn.Server, listener: socket.socket, names: list[str]) -> None:
+async def _listening(service: Service, held: socket.socket) -> Any:
+    """Return the gRPC server, which listens at the address that a socket has held for it: it takes no socket."""
+    from alexnet.runtime.serve.grpc_server import listening
+
+    address = _address(held)
+    held.close()
+    return await listening(service, address)
+
+
+async def _drained(server: uvicorn.Server, beside: Any, seconds: int) -> None:
+    """End the gRPC server when the HTTP server begins to end: its calls under way are given `seconds` as well."""
+    while not server.should_exit:
+        await asyncio.sleep(0.05)
+    await beside.stop(seconds)
+
+
+async def _announce(server: uvicorn.Server, addresses: list[str], names: list[str]) -> None:
     """Say where the server is once it listens."""
-    host, port = listener.getsockname()[:2]
     while not (server.started or server.should_exit):
         await asyncio.sleep(0.01)
-    click.echo(f"http://{f'[{host}]' if ':' in host else host}:{port}  ({', '.join(names)}; Ctrl-C ends it)")
+    click.echo(f"{'  '.join(addresses)}  ({', '.join(names)}; Ctrl-C ends it)")
+
+
+def _address(listener: socket.socket) -> str:
+    """Return the address of a socket, HOST:PORT."""
+    host, port = listener.getsockname()[:2]
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _platform(path: Path) -> str:

@@ -22,6 +22,7 @@ class Served:
 
     process: subprocess.Popen[str]
     port: int
+    grpc_port: int = 0
 
     @property
     def address(self) -> tuple[str, int]:
@@ -41,14 +42,15 @@ class Served:
 
 @contextlib.contextmanager
 def serving(*arguments: str | Path) -> Iterator[Served]:
-    """Start `alexnet serve` at a free port, and end it."""
+    """Start `alexnet serve` at a free port, or at two where `--grpc-port 0` is among the arguments, and end it."""
     line = [sys.executable, "-m", "alexnet", "serve", "--port", "0", *map(str, arguments)]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         try:
             first = process.stdout.readline()
             assert first.startswith("http://127.0.0.1:"), process.stderr.read()
-            yield Served(process, int(first.split(" ")[0].rpartition(":")[2]))
+            ports = [int(address.rpartition(":")[2]) for address in first.partition("  (")[0].split("  ")]
+            yield Served(process, *ports)
         finally:
             process.terminate()
             try:
@@ -62,5 +64,5 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Two models, `colours` and `sharp`, which differ in their gain."""
     folder = tmp_path_factory.mktemp("models")
     colours, sharp = colour_model(folder / "colours.onnx"), colour_model(folder / "b.onnx", gain=0.1)
-    with serving("--engine", colours, "--engine", f"sharp={sharp}") as server:
+    with serving("--engine", colours, "--engine", f"sharp={sharp}", "--grpc-port", "0") as server:
         yield server

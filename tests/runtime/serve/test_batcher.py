@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 
 import numpy as np
+import pytest
 
 from alexnet.errors import ModelError
 from alexnet.runtime.classify import Runner
@@ -119,6 +122,41 @@ def test_a_request_that_was_broken_off_is_not_run() -> None:
 
     run(work, backend, delay=0.0)
     assert backend.batches == [4, 1]
+
+
+def test_pictures_of_a_request_that_was_broken_off_are_let_go_while_others_run() -> None:
+    backend = Fake()
+
+    async def work(batcher: Batcher) -> None:
+        backend.go.clear()
+        running = asyncio.create_task(batcher.answers(pictures(1, 1, 1, 1)))
+        await asyncio.sleep(0.05)
+        given = pictures(2)
+        gone = weakref.ref(given)
+        waiting = asyncio.create_task(batcher.answers(given))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        del given, waiting
+        gc.collect()
+        assert gone() is None
+        backend.go.set()
+        await running
+
+    run(work, backend, delay=0.0)
+
+
+def test_a_request_that_is_broken_off_as_it_comes_does_not_end_the_worker() -> None:
+    async def work(batcher: Batcher) -> None:
+        for _ in range(3):
+            broken = batcher.answers(pictures(1))
+            broken.send(None)
+            with pytest.raises(asyncio.CancelledError):
+                broken.throw(asyncio.CancelledError())
+            await asyncio.sleep(0.01)
+        assert (await batcher.answers(pictures(5)))[0, 0] == 5
+
+    run(work, Fake(), delay=0.0)
 
 
 def test_replicas_run_side_by_side() -> None:
