@@ -5,8 +5,9 @@
 
 What goes into the prediction is measured without any mesh: the step of one process with one thread at two batch sizes;
 how much slower as many independent processes are beside one another, which share cores, caches and memory; and on two
-ranks that only send, the bandwidth of loopback through gloo. Then every mesh is started by torchrun, one thread a rank,
-and its median step is held against the prediction. On a CPU only.
+ranks that only send, the bandwidth of loopback through gloo. Every mesh is started by torchrun, one thread a rank. All
+of this is measured in rounds, one thing after another in each, so that whatever else the machine does falls on all
+alike; the medians over the rounds are predicted from and held against. On a CPU only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -101,13 +102,102 @@ class Measuring:
         return statistics.mean(float(str(self.find(process))) for process in processes)
 
 
+@dataclass(frozen=True)
+class Round:
+    """What was measured once.
+
+    Seconds of one process's step of the batch (`whole`) and of a quarter of it (`part`), of a step of so many
+    independent processes `beside` one another, and of each mesh; the network of two ranks.
+    """
+
+    whole: float
+    part: float
+    network: Network
+    beside: dict[int, float]
+    meshes: dict[Mesh, float]
+
+
+def mesh_list(ranks: list[int], columns: int) -> list[Mesh]:
+    """Return the meshes of so many ranks: the columns together, and on a rank of their own where the number allows."""
+    return [
+        Mesh(number // wide, wide)
+        for number in ranks
+        for wide in sorted({1, columns})
+        if number % wide == 0 and (number > 1 or wide == 1)
+    ]
+
+
+def measure_round(recipe: Recipe, ranks: list[int], measuring: Measuring) -> Round:
+    """Measure everything once."""
+    batch = recipe.sgd.batch
+    whole, part = measuring.alone(batch), measuring.alone(small(batch))
+    values = measuring.find(measuring.start("network", batch, 2))
+    assert isinstance(values, dict)
+    beside = {number: measuring.alone(batch, number) for number in ranks if number > 1}
+    found = {
+        mesh: float(str(measuring.find(measuring.start("step", batch, mesh.ranks, mesh.columns > 1))))
+        for mesh in mesh_list(ranks, layer_table(recipe.network).columns)
+    }
+    return Round(whole, part, Network(**values), beside, found)
+
+
+def small(batch: int) -> int:
+    """Return the number of pictures of the smaller step."""
+    return max(1, batch // 4)
+
+
+def middle(rounds: list[Round]) -> Round:
+    """Return the medians over the rounds."""
+    of = statistics.median
+    return Round(
+        of(each.whole for each in rounds),
+        of(each.part for each in rounds),
+        Network(of(each.network.bandwidth for each in rounds), of(each.network.latency for each in rounds)),
+        {number: of(each.beside[number] for each in rounds) for number in rounds[0].beside},
+        {mesh: of(each.meshes[mesh] for each in rounds) for mesh in rounds[0].meshes},
+    )
+
+
+def report(recipe: Recipe, rounds: list[Round]) -> str:
+    """Return the calibration, then predicted and measured rates mesh by mesh."""
+    batch, architecture, found = recipe.sgd.batch, layer_table(recipe.network), middle(rounds)
+    compute, network = fit_line(small(batch), found.part, batch, found.whole), found.network
+    steps, widths = [each.whole for each in rounds], [each.network.bandwidth / 1e9 for each in rounds]
+    lines = [
+        f"{recipe.name}: {architecture.parameters:,} parameters, batches of {batch}, {recipe.compute.precision}, "
+        f"{os.cpu_count()} cores, torch {torch.__version__}, medians of {len(rounds)} rounds",
+        f"one process, one thread: {compute.seconds_per_step:.3f} s a step and {compute.seconds_per_picture:.4f} s a "
+        f"picture; a step of {batch} took {spread(steps, '.3f')} s",
+        f"loopback, two ranks: {network.bandwidth / 1e9:.2f} GB/s ({spread(widths, '.2f')}), "
+        f"{network.latency * 1e6:.0f} us a message",
+        "data x column  slower  predicted images/s  measured  (least-most)     error  crossing ms  all-reduce ms",
+    ]
+    for mesh, seconds in found.meshes.items():
+        # Others beside it cannot make a process faster: below 1 is noise.
+        slower = max(1.0, found.beside.get(mesh.ranks, found.whole) / found.whole)
+        expected = predict(architecture, batch, mesh, compute, network, slower, recipe.compute.precision)
+        rate, rates = batch / seconds, f"({spread([batch / each.meshes[mesh] for each in rounds], '.2f')})"
+        lines.append(
+            f"{mesh.data:4} x {mesh.columns:<6}  {slower:6.2f}  {expected.rate:18.2f}  {rate:8.2f}  "
+            f"{rates:15}  {expected.rate / rate - 1:+5.0%}  {expected.crossing * 1e3:11.1f}  "
+            f"{expected.reduction * 1e3:13.1f}"
+        )
+    return "\n".join(lines)
+
+
+def spread(values: list[float], form: str) -> str:
+    """Return the least and the most of some values."""
+    return f"{min(values):{form}}-{max(values):{form}}"
+
+
 def main() -> None:
-    """Measure what the model needs, predict every mesh, run it, and print the table."""
+    """Measure what the model needs and every mesh in rounds, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="imagenet")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ranks", default="1,2,4")
     parser.add_argument("--work", choices=("step", "network"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -119,39 +209,14 @@ def main() -> None:
         if int(os.environ.get("RANK", "0")) == 0:
             arguments.out.write_text(json.dumps(found))
         return
+    ranks = [int(number) for number in arguments.ranks.split(",")]
+    rounds = []
     with tempfile.TemporaryDirectory() as folder:
-        compare(recipe, [int(number) for number in arguments.ranks.split(",")], Measuring(arguments, Path(folder)))
-
-
-def compare(recipe: Recipe, ranks: list[int], measuring: Measuring) -> None:
-    """Print the calibration, then predicted and measured rates mesh by mesh."""
-    batch, architecture = recipe.sgd.batch, layer_table(recipe.network)
-    small, cores = batch // 4, os.cpu_count() or 1
-    whole = measuring.alone(batch)
-    compute = fit_line(small, measuring.alone(small), batch, whole)
-    values = measuring.find(measuring.start("network", batch, 2))
-    assert isinstance(values, dict)
-    network = Network(**values)
-    table = f"{architecture.parameters:,} parameters, batches of {batch}"
-    print(f"{recipe.name}: {table}, {cores} cores, torch {torch.__version__}")
-    line = f"{compute.seconds_per_step:.3f} s a step and {compute.seconds_per_picture:.4f} s a picture"
-    print(f"one process, one thread: {line}")
-    print(f"loopback, two ranks: {network.bandwidth / 1e9:.2f} GB/s, {network.latency * 1e6:.0f} us a message")
-    print("data x column  slower  predicted images/s  measured  error  crossing ms  all-reduce ms", flush=True)
-    for number in ranks:
-        slower = measuring.alone(batch, number) / whole if number > 1 else 1.0
-        for columns in sorted({1, architecture.columns}):
-            if number % columns or (number == 1 and columns > 1):
-                continue
-            mesh = Mesh(number // columns, columns)
-            found = predict(architecture, batch, mesh, compute, network, slower)
-            seconds = float(str(measuring.find(measuring.start("step", batch, number, columns > 1))))
-            rate = batch / seconds
-            print(
-                f"{mesh.data:4} x {mesh.columns:<6}  {slower:6.2f}  {found.rate:18.2f}  {rate:8.2f}  "
-                f"{found.rate / rate - 1:+5.0%}  {found.crossing * 1e3:11.1f}  {found.reduction * 1e3:13.1f}",
-                flush=True,
-            )
+        measuring = Measuring(arguments, Path(folder))
+        for number in range(arguments.rounds):
+            rounds.append(measure_round(recipe, ranks, measuring))
+            print(f"round {number + 1} of {arguments.rounds}: {rounds[-1]}", file=sys.stderr, flush=True)
+    print(report(recipe, rounds))
 
 
 if __name__ == "__main__":

@@ -169,6 +169,8 @@ class Trainer:
             seconds=seconds,
             seconds_left=0.0 if self.state.finished else seconds / self.state.epoch * (epochs - self.state.epoch),
             layers=layer_norms(named, [self.sgd.velocity(weight) for _, weight in named], self.world),
+            data_ranks=self.world.data_size,
+            column_ranks=self.world.columns,
         )
         if self.world.first:
             log_epoch(self.run, report)

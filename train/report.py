@@ -52,7 +52,8 @@ def layer_norms(
 class EpochReport:
     """One epoch: losses in nats, errors as shares, `rate` in pictures a second, times in seconds.
 
-    `data_wait` is the share of the training time that the loop waited for its next batch.
+    `data_wait` is the share of the training time that the loop waited for its next batch. `data_ranks` and
+    `column_ranks` are the mesh that the epoch ended on: under an elastic torchrun it changes within a run.
     """
 
     epoch: int
@@ -66,6 +67,8 @@ class EpochReport:
     seconds: float
     seconds_left: float
     layers: dict[str, LayerNorms] = field(default_factory=dict)
+    data_ranks: int = 1
+    column_ranks: int = 1
 
     def line(self, width: int) -> str:
         """Return the report as one line; the epoch's number is padded to `width` digits."""
@@ -94,6 +97,8 @@ class EpochReport:
             "learning_rate": self.learning_rate,
             "images_per_second": self.rate,
             "data_wait": self.data_wait,
+            "data_ranks": self.data_ranks,
+            "column_ranks": self.column_ranks,
             "seconds": self.seconds,
             "layers": {name: asdict(norm) for name, norm in self.layers.items()},
         }

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from alexnet.architecture import Architecture, layer_table
-from alexnet.recipe import NetworkRecipe, Recipe
+from alexnet.recipe import NetworkRecipe, Precision, Recipe
 from alexnet.train.columns import SplitNetwork, merge_states, split_state
 from alexnet.train.mesh import join_world, leave_world
 from alexnet.train.network import Network, start_weights
@@ -37,36 +37,38 @@ def batches(architecture: Architecture, size: int) -> list[tuple[torch.Tensor, t
     return [(crop, torch.randint(architecture.classes, (size,), generator=generator)) for crop in crops]
 
 
-def train(network: torch.nn.Module, architecture: Architecture, size: int) -> None:
+def train(network: torch.nn.Module, architecture: Architecture, size: int, precision: Precision = "fp32") -> None:
     # A rate at which batches of two do not let the loss leap: rounding would grow a thousandfold within the steps.
     sgd = PaperSgd(network.parameters(), learning_rate=0.003, momentum=0.9, weight_decay=0.0005)
     for crops, labels in batches(architecture, size):
         sgd.zero_grad()
-        torch.nn.functional.cross_entropy(network(crops), labels).backward()  # type: ignore[no-untyped-call]
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits = network(crops)
+        torch.nn.functional.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
         sgd.step()
 
 
-def split_rank(rank: int, out: Path, recipe: NetworkRecipe, size: int) -> None:
+def split_rank(rank: int, out: Path, recipe: NetworkRecipe, size: int, precision: Precision) -> None:
     architecture = layer_table(recipe)
     world = join_world(architecture.columns, split=True)
     assert world.column_group is not None
     network = SplitNetwork(architecture, world.column, world.column_group)
     mine = split_state(start(recipe), architecture.columns)[world.column]
     network.load_state_dict(mine)
-    train(network, architecture, size)
+    train(network, architecture, size, precision)
     save_file({name: value.detach() for name, value in network.named_parameters()}, out / f"{rank}.safetensors")
     traffic = {"forward": network.traffic.forward, "backward": network.traffic.backward}
     (out / f"{rank}.json").write_text(json.dumps(traffic))
     leave_world()
 
 
-def compare(tmp_path: Path, recipe: NetworkRecipe, size: int) -> float:
+def compare(tmp_path: Path, recipe: NetworkRecipe, size: int, precision: Precision = "fp32") -> float:
     """Return the largest difference of any weight between two columns and the merged net after the steps."""
     architecture = layer_table(recipe)
-    run_ranks(split_rank, architecture.columns, tmp_path, recipe, size)
+    run_ranks(split_rank, architecture.columns, tmp_path, recipe, size, precision)
     merged = Network(architecture)
     merged.load_state_dict(start(recipe), strict=False)
-    train(merged, architecture, size)
+    train(merged, architecture, size, precision)
     parts = [load_file(tmp_path / f"{rank}.safetensors") for rank in range(architecture.columns)]
     found = merge_states(parts)
     began = start(recipe)
@@ -87,6 +89,19 @@ def test_split_and_merged_weights_agree_after_five_steps(tmp_path: Path, recipe:
     traffic = json.loads((tmp_path / "0.json").read_text())
     assert traffic["backward"] == expected
     assert {name: count for name, count in traffic["forward"].items() if name != "logits"} == expected
+
+
+def test_in_bfloat16_half_of_the_bytes_cross(tmp_path: Path) -> None:
+    recipe = replace(SMALL, lrn_scope="layer", classes=8)
+    # Three decimal digits of the products, which the columns add up in another order.
+    assert compare(tmp_path, recipe, 6, "bf16") < 1e-3
+    expected = expected_traffic(layer_table(recipe), 6, "bf16")
+    assert {name: 2 * count for name, count in expected.items()} == expected_traffic(layer_table(recipe), 6)
+    for rank in (0, 1):
+        traffic = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert traffic["forward"] == {name: STEPS * count for name, count in expected.items()}
+        returned = returned_traffic(layer_table(recipe), 6, "bf16")
+        assert traffic["backward"] == {name: STEPS * count for name, count in returned.items()}
 
 
 def test_full_width_agrees_and_its_traffic_is_the_papers(tmp_path: Path) -> None:

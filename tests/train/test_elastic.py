@@ -100,18 +100,22 @@ def end(agent: int) -> None:
         os.kill(process, signal.SIGKILL)
 
 
-def agent_command(port: int, arguments: list[str]) -> list[str]:
-    elastic = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "5", "--rdzv-id", "tiny"]
-    elastic += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}"]
+def agent_command(port: int, arguments: list[str], nodes: str = "2", *more: str) -> list[str]:
+    elastic = ["--nnodes", nodes, "--nproc-per-node", "1", "--max-restarts", "5", "--rdzv-id", "tiny"]
+    elastic += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", *more]
     train = ["-m", "alexnet", "train", "--threads", "1", *arguments]
     return [sys.executable, "-m", "torch.distributed.run", *elastic, *train]
+
+
+# As docs/scaling.md says: an agent that joins later finds the others' meeting point only with it.
+SETTINGS = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 @contextmanager
 def agent(command: list[str], out: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start one agent of torchrun that writes to `out`; at the end of the block nothing of it is left."""
     with out.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **SETTINGS})
         try:
             yield process
         finally:
@@ -131,8 +135,11 @@ def epochs_done(run: Run) -> int:
     return load_state(run).epoch if run.checkpoint_path.is_file() else 0
 
 
-def logged_epochs(run: Run) -> list[int]:
-    return [json.loads(line)["epoch"] for line in run.metrics_path.read_text().splitlines()]
+def logged_epochs(run: Run, data_ranks: tuple[int, ...] = (1, 2)) -> list[int]:
+    """Return the epochs in the run's log that ended on so many data ranks; a line that is being written is left out."""
+    text = run.metrics_path.read_text() if run.metrics_path.is_file() else ""
+    lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [line["epoch"] for line in lines if line["data_ranks"] in data_ranks]
 
 
 def arguments(tmp_path: Path, data: Path, name: str, epochs: int, *more: str) -> list[str]:
@@ -165,3 +172,42 @@ def test_a_killed_worker_comes_back_and_the_run_ends_as_if_nothing_had_happened(
     assert other.state.finished
     assert all(torch.equal(value, other.tensors[name]) for name, value in one.tensors.items())
     assert logged_epochs(killed) == list(range(1, 61))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["the host", "the other"])
+def test_a_machine_that_goes_leaves_the_other_alone_and_is_joined_again(
+    tmp_path: Path, tiny_data: Path, first: str
+) -> None:
+    # torchrun gives the ranks by address: the machine that goes is once the first one, which writes, once the second.
+    addresses = ("127.0.0.1", "localhost") if first == "the host" else ("localhost", "127.0.0.1")
+    run, port, epochs = Run(tmp_path / "run"), free_port(), 300
+    given = arguments(tmp_path, tiny_data, "run", epochs)
+
+    def command(node: int) -> list[str]:
+        # Short waits, and no race for the meeting point between agents on one machine.
+        settings = f"is_host={int(node == 0)},last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=8"
+        return agent_command(port, given, "1:2", "--rdzv-conf", settings, "--local-addr", addresses[node])
+
+    def ended(data_ranks: int, after: int) -> list[int]:
+        return [epoch for epoch in logged_epochs(run, (data_ranks,)) if epoch > after]
+
+    outs = [tmp_path / f"{name}.txt" for name in ("host", "other", "again")]
+    with ExitStack() as stack:
+        host = stack.enter_context(agent(command(0), outs[0]))
+        other = stack.enter_context(agent(command(1), outs[1]))
+        wait_until(lambda: len(ended(2, 0)) >= 5, f"five epochs together: see {outs}")
+        end(other.pid)
+        gone = logged_epochs(run)[-1]
+        wait_until(lambda: len(ended(1, gone)) >= 5, f"five epochs alone: see {outs}")
+        again = stack.enter_context(agent(command(1), outs[2]))
+        codes = [process.wait(timeout=300) for process in (host, again)]
+    said = "".join(out.read_text() for out in outs)
+    assert codes == [0, 0], said
+    assert load_checkpoint(run).state.finished
+    assert logged_epochs(run) == list(range(1, epochs + 1))
+    alone = [epoch for epoch in logged_epochs(run, (1,)) if epoch > gone]
+    # One stretch alone, a stretch together after it to the end: whoever joined trained along.
+    assert alone == list(range(alone[0], alone[-1] + 1))
+    assert alone[-1] < epochs, "the run ended before the machine was back"
+    assert "mesh of 2 data x 1 column ranks\ngoing on at epoch" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,15 +11,21 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from alexnet.errors import InputError, TrainingError
+from alexnet.errors import InputError, Interrupted, TrainingError
+from alexnet.recipe import Recipe
+from alexnet.recipe_file import load_recipe
 from alexnet.run import Run
 from alexnet.train import mesh
 from alexnet.train.checkpoint import load_checkpoint, load_state
-from alexnet.train.mesh import World, join_world
+from alexnet.train.mesh import World, join_world, leave_world
+from alexnet.train.session import begin, resume
+from tests.train.ranks import run_ranks
+from tests.train.test_loop import Witness
 
 RECIPE = """
 name = "tiny"
@@ -67,6 +74,10 @@ def figures(run: Run) -> list[tuple[float, float]]:
     return [(line["val_top1_error"], line["val_top5_error"]) for line in lines]
 
 
+def losses(run: Run) -> list[float]:
+    return [json.loads(line)["loss"] for line in run.metrics_path.read_text().splitlines()]
+
+
 def norms(run: Run) -> list[float]:
     """Return |w| and |dw|/|w| of every layer after every epoch."""
     lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
@@ -103,6 +114,44 @@ def test_a_run_goes_on_split_or_merged_however_it_was_saved(tmp_path: Path, tiny
         done = subprocess.run(command(then, "--resume", str(run.path), *split), capture_output=True, timeout=120)
         assert done.returncode == 0, done.stderr
         assert difference(whole, run) < 1e-5
+
+
+def leg(run: Run, data: Path, recipe: Recipe, stop_after: int) -> None:
+    """Begin the run or go on with it, until so many steps are made; -1 for the end."""
+    world = join_world(recipe.network.columns, split=False)
+    reporting = Witness(stop_after).reporting()
+    try:
+        if run.checkpoint_path.exists():
+            trainer = resume(run, data, reporting, world)
+        else:
+            trainer = begin(recipe, data, run, reporting, world)
+        with contextlib.suppress(Interrupted):
+            trainer.fit()
+    finally:
+        leave_world()
+
+
+def leg_of_a_rank(rank: int, out: Path, *arguments: Any) -> None:
+    leg(*arguments)
+
+
+def test_a_run_whose_data_ranks_change_amid_its_epochs_makes_the_same_updates(tmp_path: Path, tiny_data: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE.format(epochs=3))
+    recipe = load_recipe(str(path), ())
+    whole, changed = Run(tmp_path / "whole"), Run(tmp_path / "changed")
+    leg(whole, tiny_data, recipe, -1)
+    # Three steps an epoch: one rank stops in the first, two go on into the second, one finishes.
+    leg(changed, tiny_data, recipe, 2)
+    assert (load_state(changed).epoch, load_state(changed).batch) == (0, 2)
+    run_ranks(leg_of_a_rank, 2, tmp_path, changed, tiny_data, recipe, 2)
+    assert (load_state(changed).epoch, load_state(changed).batch) == (1, 1)
+    leg(changed, tiny_data, recipe, -1)
+    assert difference(whole, changed) < 1e-5
+    assert figures(whole) == figures(changed)
+    lines = [json.loads(line) for line in changed.metrics_path.read_text().splitlines()]
+    assert [(line["data_ranks"], line["column_ranks"]) for line in lines] == [(2, 1), (1, 1), (1, 1)]
+    assert [line["loss"] for line in lines] == pytest.approx(losses(whole), rel=1e-5)
 
 
 def test_shares_hold_every_picture_once() -> None:

@@ -12,7 +12,7 @@ from click.testing import Result
 
 from alexnet.architecture import layer_table
 from alexnet.errors import InputError, RecipeError
-from alexnet.recipe import Recipe
+from alexnet.recipe import ComputeRecipe, Recipe
 from alexnet.train.plan import Compute, Mesh, Network, make_plan, meshes, plan_values, predict, read_compute
 
 PAPER = layer_table(Recipe().network)
@@ -29,6 +29,16 @@ def test_a_step_is_the_sum_that_the_papers_sizes_give() -> None:
     assert found.reduction == pytest.approx(60_965_224 * 2 / 1e9 + 10e-4)
     assert found.rate == pytest.approx(128 / (0.037 + 0.015660032 + 0.0009 + 0.121930448 + 0.001))
     assert found.efficiency == pytest.approx(found.rate / (4 * 128 / 0.138))
+
+
+def test_in_bfloat16_activations_cross_in_half_the_bytes_and_gradients_of_weights_in_all() -> None:
+    recipe = Recipe(compute=ComputeRecipe(precision="bf16"))
+    single, half = (
+        make_plan(each, 4, Compute(0.001), Network(1e9), 1000).predictions[-1] for each in (Recipe(), recipe)
+    )
+    assert single.mesh == half.mesh == Mesh(2, 2)
+    assert half.crossing == pytest.approx(single.crossing / 2) == pytest.approx(64 * (123_344 + 121_344) / 2e9)
+    assert half.reduction == single.reduction
 
 
 def test_a_ring_of_four_passes_three_quarters_of_the_gradients_twice() -> None:

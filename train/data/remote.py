@@ -54,7 +54,8 @@ class Remote:
     def copy(self, name: str, out: Path, size: int | None = None, sha256: str | None = None) -> None:
         """Copy one file to `out`, atomically, of `size` bytes and with a digest where they are known.
 
-        Raises InputError when it is not there, cannot be read in ATTEMPTS attempts, or is not what was expected.
+        Raises InputError when it is not there or not allowed, cannot be read in ATTEMPTS attempts, or is not what was
+        expected.
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -65,6 +66,10 @@ class Remote:
             except FileNotFoundError:
                 raise InputError(
                     f"{self.url} has no {name}; give the URL of a folder that alexnet data prepare wrote to the end"
+                ) from None
+            except PermissionError as error:
+                raise InputError(
+                    f"may not read {name} of {self.url} ({error}); give the protocol credentials that may"
                 ) from None
             except Exception as error:
                 # Each protocol raises errors of its own package.

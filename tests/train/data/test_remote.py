@@ -187,6 +187,21 @@ def test_a_connection_that_breaks_is_tried_again_and_named_in_the_end(
         get()
 
 
+def test_what_may_not_be_read_is_not_asked_for_again(
+    bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refused(self: fsspec.AbstractFileSystem, path: str, *arguments: object, **more: object) -> object:
+        asked.append(path)
+        raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(type(bucket), "open", refused)
+    with pytest.raises(InputError, match=r"may not read index\.json of .* \(Forbidden\); .* credentials"):
+        get()
+    assert len(asked) == 1
+
+
 def test_a_full_disk_is_said_before_anything_is_fetched(
     bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
