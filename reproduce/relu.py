@@ -3,7 +3,7 @@
 The paper gives neither the layers nor the rates nor the start, only that no regularisation was used and that each
 network's rate was chosen to make its training as fast as possible. Here both have three convolutions and a fully
 connected layer and the same order of pictures; each of several rates trains for SWEEP epochs, and the one with the
-lowest training error goes on to 25 %. How the weights start decides which unit is the faster, so it is a choice (START).
+lowest training error goes on to 25 %. How the weights start decides how much faster one unit is, so it is a choice.
 """
 
 from __future__ import annotations
