@@ -17,7 +17,16 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from alexnet.recipe import AugmentRecipe, ComputeRecipe, DataRecipe, NetworkRecipe, Recipe, ScheduleRecipe, SgdRecipe
+from alexnet.recipe import (
+    AugmentRecipe,
+    ComputeRecipe,
+    DataRecipe,
+    NetworkRecipe,
+    Precision,
+    Recipe,
+    ScheduleRecipe,
+    SgdRecipe,
+)
 from alexnet.reproduce.curves import label_curves
 from alexnet.reproduce.page import Findings, facts_of, import_figures
 from alexnet.reproduce.small_data import SmallData
@@ -25,7 +34,6 @@ from alexnet.reproduce.small_training import Epoch, Member, Progress, SmallTrain
 from alexnet.reproduce.training_facts import training_facts
 
 Unit = Literal["relu", "tanh"]
-Precision = Literal["fp32", "bf16"]
 UNITS: tuple[Unit, ...] = ("relu", "tanh")
 PAPER = (
     "a four-layer convolutional network with ReLUs reaches 25 % training error on CIFAR-10 six times faster than one "
@@ -34,7 +42,8 @@ PAPER = (
 GOAL = 0.25
 # The epochs after which a learning rate is chosen.
 SWEEP = 3
-# Kernels of the three convolutions, 5x5, each followed by max pooling of 3 every 2.
+# Kernels of the three convolutions, 5x5, each followed by max pooling of 3 every 2: those of cuda-convnet's
+# layers-80sec.cfg, which averages in the last two poolings and has one fully connected layer more.
 KERNELS = (32, 32, 64)
 BATCH = 128
 
@@ -53,7 +62,7 @@ class Start:
     gain: Mapping[Unit, float] = field(default_factory=dict)
 
 
-# `source` has the spreads that the layer files of the paper's authors give such a network. `scaled` keeps the size of
+# `source` has the spreads that layers-80sec.cfg gives these layers. `scaled` keeps the size of
 # what passes through the layers: the largest of nine ReLUs has twice the mean square of their inputs, tanh units near 0
 # pass on what they get.
 STARTS = {
