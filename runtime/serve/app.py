@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from time import perf_counter
 
@@ -93,7 +94,7 @@ class Api:
             return asked, asked.pictures
 
         body = self.service.bodies.body(request)
-        _, asked, probabilities = await self.service.answered(body, lambda _: model, read)
+        _, asked, probabilities = await self.service.answered(body, lambda _: model, read, partial(_gone, request))
         labels = model.backend.metadata.labels
         answer, length = await self.service.in_thread(write_answer, model.name, asked, probabilities, labels)
         if length is None:
@@ -112,7 +113,7 @@ class Api:
             return None, picture_of(bytes(body), "the body", preprocessing, limit=self.largest_picture)[None]
 
         body = self.service.bodies.body(request)
-        _, _, probabilities = await self.service.answered(body, lambda _: model, read)
+        _, _, probabilities = await self.service.answered(body, lambda _: model, read, partial(_gone, request))
         answers = best_answers(probabilities[0], model.backend.metadata.labels, int(top))
         by = {"model": model.name, "backend": model.backend.name, "device": model.backend.device}
         return JSONResponse({"classes": answer_values(answers), **by, "precision": model.backend.precision})
@@ -141,6 +142,12 @@ class Api:
             return response
 
         return counted
+
+
+async def _gone(request: Request) -> None:
+    """Return once the client of a request, whose body was read, is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _refusal(error: HTTPException) -> Response:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from alexnet.errors import AlexNetError, PictureError
 from alexnet.runtime.backends import Backend, Floats, Pixels
@@ -67,10 +68,12 @@ class Service:
         arriving: AbstractAsyncContextManager[B],
         model_of: Callable[[B], Model],
         read: Callable[[B, Model], tuple[T, Pixels]],
+        gone: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> tuple[Model, T, Floats]:
         """Return the model that a body asks for, what `read` makes of the body, and the probabilities of its pictures.
 
-        A picture has its place from before it is read until it is answered; the body is let go once it is read.
+        A picture has its place from before it is read until it is answered; the body is let go once it is read. `gone`
+        ends when the client is gone, in whose place nobody waits: ClientDisconnect. Without it this call is cancelled.
         """
         with contextlib.ExitStack() as places:
             async with arriving as body:
@@ -79,7 +82,8 @@ class Service:
                 asked, pictures = await self.in_thread(read, body, model)
                 del body
             places.enter_context(_places(model.batcher, len(pictures) - 1))
-            return model, asked, await model.batcher.answers(pictures)
+            answers = model.batcher.answers(pictures)
+            return model, asked, await (_unless(gone(), answers) if gone else answers)
 
     async def in_thread(self, work: Callable[..., T], *given: object) -> T:
         """Do some work in one of the decoders' threads."""
@@ -96,6 +100,19 @@ class Service:
             return HTTPException(HTTPStatus.INTERNAL_SERVER_ERROR, error.message)
         self.say(f"a fault of the toolchain: {type(error).__name__}: {error}")
         return HTTPException(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the server, which has reported it")
+
+
+async def _unless(gone: Coroutine[Any, Any, None], answers: Coroutine[Any, Any, Floats]) -> Floats:
+    """Return the answers, or raise ClientDisconnect and let the pictures go when the client is gone before them."""
+    leaving, answering = asyncio.create_task(gone), asyncio.create_task(answers)
+    try:
+        await asyncio.wait((leaving, answering), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise ClientDisconnect
+        return answering.result()
+    finally:
+        leaving.cancel()
+        answering.cancel()
 
 
 @contextlib.contextmanager
