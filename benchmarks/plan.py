@@ -32,7 +32,7 @@ from alexnet.recipe import Recipe
 from alexnet.recipe_file import load_recipe
 from alexnet.train.measure import fit_line, step_seconds
 from alexnet.train.mesh import World, join_world, leave_world
-from alexnet.train.plan import Mesh, Network, predict
+from alexnet.train.plan import Mesh, Network, meshes_of, predict
 from alexnet.train.traffic import gradient_bytes
 
 
@@ -117,16 +117,6 @@ class Round:
     meshes: dict[Mesh, float]
 
 
-def mesh_list(ranks: list[int], columns: int) -> list[Mesh]:
-    """Return the meshes of so many ranks: the columns together, and on a rank of their own where the number allows."""
-    return [
-        Mesh(number // wide, wide)
-        for number in ranks
-        for wide in sorted({1, columns})
-        if number % wide == 0 and (number > 1 or wide == 1)
-    ]
-
-
 def measure_round(recipe: Recipe, ranks: list[int], measuring: Measuring) -> Round:
     """Measure everything once."""
     batch = recipe.sgd.batch
@@ -136,7 +126,7 @@ def measure_round(recipe: Recipe, ranks: list[int], measuring: Measuring) -> Rou
     beside = {number: measuring.alone(batch, number) for number in ranks if number > 1}
     found = {
         mesh: float(str(measuring.find(measuring.start("step", batch, mesh.ranks, mesh.columns > 1))))
-        for mesh in mesh_list(ranks, layer_table(recipe.network).columns)
+        for mesh in meshes_of(ranks, layer_table(recipe.network).columns)
     }
     return Round(whole, part, Network(**values), beside, found)
 

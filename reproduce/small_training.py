@@ -29,7 +29,7 @@ from alexnet.reproduce.small_data import SmallData
 from alexnet.run import Run
 from alexnet.train.batches import Batches
 from alexnet.train.checkpoint import Checkpoint, TrainingState, load_checkpoint, load_tensors, save_checkpoint
-from alexnet.train.device import Carrier, channels_last
+from alexnet.train.device import Carrier, arithmetic, channels_last
 from alexnet.train.evaluate import Errors, count_errors, errors_of, to_input
 from alexnet.train.schedule import after_epoch
 from alexnet.train.sgd import PaperSgd, parameter_groups
@@ -145,8 +145,7 @@ class SmallTrainer:
         wrong = torch.zeros((), device=self.device)
         total = 0.0
         for ready in self.carrier.carry(self.batches.epoch(place, 0)):
-            with self._arithmetic():
-                logits = self.network(ready.crops).float()
+            logits = self._logits(ready.crops)
             loss = nn.functional.cross_entropy(logits, ready.labels)
             self.sgd.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -168,10 +167,11 @@ class SmallTrainer:
         self.history.append(done)
         self._save()
 
-    def _arithmetic(self) -> torch.autocast:
-        """Return the context in which the network computes: bfloat16 where the recipe says so."""
-        bf16 = self.member.recipe.compute.precision == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+    def _logits(self, crops: Tensor) -> Tensor:
+        """Return the network's outputs [n, classes], float32, for crops [n, 3, c, c]."""
+        with arithmetic(self.device, self.member.recipe.compute.precision):
+            outputs: Tensor = self.network(crops)
+        return outputs.float()
 
     def _save(self) -> None:
         """Write the history, then the checkpoint: a kill between them leaves an entry that is cut off on resuming."""
@@ -197,9 +197,7 @@ class SmallTrainer:
                 kept = slice(first, first + crop)
                 views = ten_crops(centred, crop) if crops == CROPS else centred[None, :, kept, kept]
                 flat = views.reshape(-1, crop, crop, 3).astype(np.float32, copy=False)
-                with self._arithmetic():
-                    logits = self.network(to_input(flat, recipe.data.divisor, self.device))
-                answers = logits.float().softmax(dim=1)
+                answers = self._logits(to_input(flat, recipe.data.divisor, self.device)).softmax(dim=1)
                 yield answers.reshape(crops, -1, answers.shape[1]).mean(dim=0).cpu()
 
 

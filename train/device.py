@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from alexnet.recipe import Precision
 from alexnet.train.batches import Batch
 from alexnet.train.device_views import finish_views
 
@@ -77,6 +78,11 @@ def reading(value: Tensor) -> Callable[[], float]:
         return host.item()
 
     return read
+
+
+def arithmetic(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context in which a network's products are made in a recipe's precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def channels_last(network: nn.Module) -> None:

@@ -32,7 +32,7 @@ from alexnet.train.checkpoint import (
 from alexnet.train.columns import split_state
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
-from alexnet.train.device import Carrier, DeviceBatch, reading
+from alexnet.train.device import Carrier, DeviceBatch, arithmetic, reading
 from alexnet.train.diagnose import first_not_finite, stuck
 from alexnet.train.evaluate import AnyNetwork, evaluate_centre
 from alexnet.train.mesh import World
@@ -188,7 +188,7 @@ class Trainer:
         batch = ready.batch
         place = (epoch, batch.number, self.world.data_rank, self.world.column)
         torch.manual_seed(int(draws(self.recipe.seed, DROPOUT, *place).integers(2**63)))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.compute.precision == "bf16"):
+        with arithmetic(self.device, self.recipe.compute.precision):
             logits = self.forward(ready.crops)
         loss = torch.nn.functional.cross_entropy(logits.float(), ready.labels, reduction="sum") / batch.pictures
         read_loss = reading(self.world.sum_over_data(loss.detach()))

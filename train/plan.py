@@ -9,6 +9,7 @@ computes the same updates.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -153,8 +154,12 @@ def meshes(devices: int, columns: int, batch: int) -> list[Mesh]:
     None has more data ranks than a batch has pictures.
     """
     numbers = sorted({*(2**power for power in range(devices.bit_length())), devices})
-    found = [Mesh(ranks // wide, wide) for ranks in numbers for wide in sorted({1, columns}) if ranks % wide == 0]
-    return [mesh for mesh in found if mesh.data <= batch]
+    return [mesh for mesh in meshes_of(numbers, columns) if mesh.data <= batch]
+
+
+def meshes_of(numbers: Iterable[int], columns: int) -> list[Mesh]:
+    """Return the meshes of so many ranks: the columns together, and on a rank each where they divide the number."""
+    return [Mesh(ranks // wide, wide) for ranks in numbers for wide in sorted({1, columns}) if ranks % wide == 0]
 
 
 def check_classes(recipe: Recipe) -> None:

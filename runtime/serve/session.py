@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import logging
 import os
 import re
@@ -120,7 +121,7 @@ def _runner(backend: Backend, batch: int) -> Runner:
 def _check_grpc() -> None:
     """Raise MissingPackageError when gRPC is not installed."""
     try:
-        import alexnet.runtime.serve.grpc_server  # noqa: F401
+        importlib.import_module("alexnet.runtime.serve.grpc_server")
     except (ModuleNotFoundError, RuntimeError) as error:
         # tritonclient turns the error into another one.
         absent = error.__cause__ or error

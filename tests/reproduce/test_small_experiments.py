@@ -87,9 +87,9 @@ def test_a_member_that_was_killed_goes_on_to_the_same_numbers(
 
 def test_training_lowers_the_error_and_errors_of_ten_crops_are_counted(data: SmallData, tmp_path: Path) -> None:
     trainer = SmallTrainer(member("relu", 0.006, data, Setting("scaled")), data, tmp_path / "x", CPU)
-    history = trainer.fit(25, lambda history: False, uncounted)
+    history = trainer.fit(40, lambda history: False, uncounted)
     losses = [epoch.loss for epoch in history]
-    assert losses[-1] < losses[0] * 0.8, losses  # type: ignore[operator]
+    assert losses[-1] < losses[0] * 0.7  # type: ignore[operator]
     # The crop is the whole picture: ten of them are five times the picture and its mirror.
     centre, ten = trainer.errors(1), trainer.errors(10)
     assert centre.top1 == history[-1].val_error

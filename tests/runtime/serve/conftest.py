@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from tests.runtime.conftest import colour_model
 from tests.runtime.http_answer import Answer
+from tests.runtime.serve.grpc_running import Running, running
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,13 @@ class Served:
             return Answer(response.status, response.headers, response.read())
         finally:
             connection.close()
+
+    def until_waiting(self, number: int, seconds: float = 20) -> None:
+        """Wait until so many pictures of `model` have a place."""
+        limit = time.monotonic() + seconds
+        while f'waiting_pictures{{model="model"}} {number}.0' not in self.ask("GET", "/metrics").body.decode():
+            assert time.monotonic() < limit, f"not {number} pictures wait"
+            time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -66,3 +75,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     colours, sharp = colour_model(folder / "colours.onnx"), colour_model(folder / "b.onnx", gain=0.1)
     with serving("--engine", colours, "--engine", f"sharp={sharp}", "--grpc-port", "0") as server:
         yield server
+
+
+@pytest.fixture
+def seconds() -> float:
+    """What a client of the gRPC server may take over what it owes; a test may give another number."""
+    return 0.5
+
+
+@pytest.fixture
+def server(seconds: float) -> Iterator[Running]:
+    """The gRPC server in this process."""
+    with running(seconds) as one:
+        yield one

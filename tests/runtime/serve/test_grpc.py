@@ -103,7 +103,14 @@ def test_the_asynchronous_client_and_many_at_once_get_their_own_answers(served: 
     async def whole() -> None:
         async with triton_aio.InferenceServerClient(f"127.0.0.1:{served.grpc_port}") as client:
             sent = [some_pictures(1 + seed % 3, seed) for seed in range(40)]
-            results = await asyncio.gather(*(client.infer("sharp", asked(pictures)) for pictures in sent))
+            # The queue has 64 places, and a request takes up to three.
+            places = asyncio.Semaphore(20)
+
+            async def one(pictures: np.ndarray) -> Any:
+                async with places:
+                    return await client.infer("sharp", asked(pictures))
+
+            results = await asyncio.gather(*map(one, sent))
             for pictures, result in zip(sent, results, strict=True):
                 assert np.allclose(result.as_numpy("probabilities"), expected(pictures, 0.1), atol=1e-6)
 
@@ -186,21 +193,13 @@ def test_messages_are_let_go_once_they_are_read(tmp_path: Path) -> None:
         assert client.is_server_live()
 
 
-def waiting(server: Served, number: int) -> None:
-    """Wait until so many pictures of `model` have a place."""
-    limit = time.monotonic() + 20
-    while f'waiting_pictures{{model="model"}} {number}.0' not in server.ask("GET", "/metrics").body.decode():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-
-
 def test_a_full_queue_is_refused_time_and_again(tmp_path: Path) -> None:
     model = colour_model(tmp_path / "model.onnx")
     arguments = ("--engine", model, "--grpc-port", "0", "--queue", "2", "--delay", "2000")
     with serving(*arguments) as server, opened(server) as client, ThreadPoolExecutor(2) as pool:
         for _ in range(2):
             held = [pool.submit(client.infer, "model", asked(some_pictures(1))) for _ in range(2)]
-            waiting(server, 2)
+            server.until_waiting(2)
             for _ in range(4):
                 with pytest.raises(InferenceServerException, match="2 pictures are waiting, of 2 at most") as found:
                     client.infer("model", asked(some_pictures(1)))
@@ -215,19 +214,19 @@ def test_clients_that_go_away_give_their_places_back(tmp_path: Path) -> None:
     with serving(*arguments) as server, opened(server) as client:
         answered = threading.Event()
         cancelled = client.async_infer("model", asked(some_pictures(1)), lambda result, error: answered.set())
-        waiting(server, 1)
+        server.until_waiting(1)
         cancelled.cancel()
-        waiting(server, 0)
+        server.until_waiting(0)
         assert answered.wait(10)
         with pytest.raises(InferenceServerException) as found:
             client.infer("model", asked(some_pictures(2)), client_timeout=0.5)
         assert code(found) == "DEADLINE_EXCEEDED"
-        waiting(server, 0)
+        server.until_waiting(0)
         leaving = opened(server)
         leaving.async_infer("model", asked(some_pictures(2)), lambda result, error: None)
-        waiting(server, 2)
+        server.until_waiting(2)
         leaving.close()
-        waiting(server, 0)
+        server.until_waiting(0)
         status = 'model="model",protocol="grpc",status="CANCELLED"} 3.0'
         assert status in server.ask("GET", "/metrics").body.decode()
 
@@ -238,7 +237,7 @@ def test_a_signal_lets_what_is_under_way_end(tmp_path: Path, number: signal.Sign
     arguments = ("--engine", model, "--grpc-port", "0", "--delay", "4000")
     with serving(*arguments) as server, ThreadPoolExecutor(1) as pool, opened(server) as client:
         under_way: Future[Any] = pool.submit(client.infer, "model", asked(some_pictures(1)))
-        waiting(server, 1)
+        server.until_waiting(1)
         server.process.send_signal(number)
         refused = False
         while not refused and not under_way.done():
@@ -257,7 +256,7 @@ def test_what_is_not_answered_in_time_is_ended(tmp_path: Path) -> None:
     arguments = ("--engine", model, "--grpc-port", "0", "--delay", "10000", "--drain", "0")
     with serving(*arguments) as server, ThreadPoolExecutor(1) as pool, opened(server) as client:
         under_way = pool.submit(client.infer, "model", asked(some_pictures(1)))
-        waiting(server, 1)
+        server.until_waiting(1)
         server.process.send_signal(signal.SIGTERM)
         with pytest.raises(InferenceServerException):
             under_way.result(8)

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from tests.runtime.serve.grpc_running import INFER, Running, refusal, running, until
-
-
-@pytest.fixture
-def seconds() -> float:
-    """What a client may take over what it owes; a test may give another number."""
-    return 0.5
-
-
-@pytest.fixture
-def server(seconds: float) -> Iterator[Running]:
-    with running(seconds) as one:
-        yield one
+from tests.runtime.serve.grpc_running import INFER, Running, refusal, until
 
 
 def frame(kind: int, flags: int, stream: int, data: bytes) -> bytes:

@@ -16,19 +16,7 @@ from alexnet.runtime.serve import grpc_server
 from alexnet.runtime.serve.bodies import LARGEST_ONES, Bodies
 from alexnet.runtime.serve.metrics import Metrics
 from alexnet.runtime.serve.service import Service
-from tests.runtime.serve.grpc_running import INFER, LARGEST, PLACES, Running, refused, running, until
-
-
-@pytest.fixture
-def seconds() -> float:
-    """What a client may take over what it owes; a test may give another number."""
-    return 0.5
-
-
-@pytest.fixture
-def server(seconds: float) -> Iterator[Running]:
-    with running(seconds) as one:
-        yield one
+from tests.runtime.serve.grpc_running import INFER, LARGEST, PLACES, Running, refused, until
 
 
 def nothing(go: threading.Event) -> Iterator[bytes]:

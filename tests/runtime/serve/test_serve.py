@@ -158,8 +158,7 @@ def test_a_signal_lets_what_is_under_way_end(tmp_path: Path, number: signal.Sign
     with serving("--engine", model, "--delay", "4000") as server, ThreadPoolExecutor(2) as pool:
         idle = socket.create_connection(server.address)
         under_way = pool.submit(server.ask, "POST", "/v1/classify", png((9, 200, 9)))
-        while b'waiting_pictures{model="model"} 1.0' not in server.ask("GET", "/metrics").body:
-            time.sleep(0.01)
+        server.until_waiting(1)
         server.process.send_signal(number)
         refused = False
         while not refused and not under_way.done():

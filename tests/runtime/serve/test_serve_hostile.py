@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import struct
-import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -131,17 +130,6 @@ def test_slow_clients_do_not_hold_others_up(served: Served) -> None:
 
 
 def test_a_client_that_goes_gives_its_places_back(tmp_path: Path) -> None:
-    def waiting() -> float:
-        (line,) = (line for line in server.ask("GET", "/metrics").body.decode().splitlines() if line.startswith(gauge))
-        return float(line.rpartition(" ")[2])
-
-    def wait_until(number: float) -> None:
-        limit = time.monotonic() + 5
-        while waiting() != number:
-            assert time.monotonic() < limit, f"{waiting()} pictures wait, expected {number}"
-            time.sleep(0.02)
-
-    gauge = "alexnet_waiting_pictures{"
     body = png((10, 20, 30))
     head = f"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     # A batch of 8 would be waited for longer than the test runs.
@@ -150,11 +138,11 @@ def test_a_client_that_goes_gives_its_places_back(tmp_path: Path) -> None:
         clients = [socket.create_connection(server.address) for _ in range(3)]
         for client in clients:
             client.sendall(head + body)
-        wait_until(3)
+        server.until_waiting(3)
         assert server.ask("POST", "/v1/classify", body).status == 503
         for client in clients:
             client.close()
-        wait_until(0)
+        server.until_waiting(0, seconds=5)
 
 
 def test_memory_stays_bounded_under_a_flood(tmp_path_factory: pytest.TempPathFactory) -> None:

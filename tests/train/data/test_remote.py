@@ -25,15 +25,6 @@ URL = "memory://bucket/sets/tiny"
 Cli = Callable[..., Result]
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two shards of pictures of 72 pixels, as `alexnet data prepare` writes them."""
-    out = tmp_path_factory.mktemp("prepared") / "tiny"
-    source = "generator:size=72,train=24,val=8"
-    prepare(source, out, side=72, form="raw", quality=95, workers=1, strict=False, progress=lambda done, total: None)
-    return out
-
-
 @pytest.fixture
 def bucket(prepared: Path) -> Iterator[fsspec.AbstractFileSystem]:
     """The prepared data in fsspec's memory, as in a bucket."""

@@ -18,7 +18,6 @@ from alexnet.errors import InputError
 from alexnet.run import Run
 from alexnet.train.checkpoint import load_state
 from alexnet.train.data import remote
-from alexnet.train.data.prepare import prepare
 from alexnet.train.data.remote import cached
 
 HOW = "not installed: docs/scaling.md says how"
@@ -28,15 +27,6 @@ moto_server = pytest.importorskip("moto.server", reason=HOW)
 URL = "s3://bucket/sets/tiny"
 SETTINGS = ("network.width=0.0625", "network.crop=64", "data.picture=72", "sgd.batch=8", "schedule.epochs=1")
 Cli = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shard of 24 and one of 8 pictures of 72 pixels, as `alexnet data prepare` writes them."""
-    out = tmp_path_factory.mktemp("prepared") / "tiny"
-    source = "generator:size=72,train=24,val=8"
-    prepare(source, out, side=72, form="raw", quality=95, workers=1, strict=False, progress=lambda done, total: None)
-    return out
 
 
 @pytest.fixture(scope="module")
