@@ -12,7 +12,7 @@ from typing import Literal
 from alexnet.errors import RecipeError
 
 Resize = Literal["shorter", "warp"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ class ScheduleRecipe:
 class ComputeRecipe:
     """The arithmetic of training; the paper's is float32."""
 
-    # Type of the products: float32, or bfloat16 under autocast with weights and sums in float32.
+    # Type of the products: float32; tf32, which rounds their factors to 10 bits on a GPU and is float32 on a CPU; or
+    # bfloat16 under autocast, with weights and sums in float32.
     precision: Precision = "fp32"
     # Whether torch.compile makes the network's code: a minute at the start, for fewer passes over memory.
     compile: bool = False

@@ -3,36 +3,43 @@
     .venv/bin/python benchmarks/train.py                on a CPU: a reduced table
     python benchmarks/train.py --batches 128,512,2048   on a GPU
 
-Ours is the training step of `alexnet train` with augmentation: views from uint8 pictures, the paper's network of
-60,965,224 parameters in two columns with response normalisation, the paper's update; float32, and bfloat16 under
-autocast, without and with torch.compile. The peer is torchvision's network (64-192-384-256-256 kernels, no
-normalisation, no columns: 61,100,840 parameters, 714 million multiply-adds a crop, much as ours with 724 million)
-under torch.optim.SGD on batches that are there already. Rounds are interleaved; medians are printed, and the share of
-the rate of a large matrix product.
+Ours is the training step of `alexnet train` with augmentation and its loader: views from uint8 pictures, the paper's
+network of 60,965,224 parameters in two columns with response normalisation, the paper's update; in float32, on a GPU
+as TF32, and in bfloat16 under autocast, without and with torch.compile. The peer is torchvision's network
+(64-192-384-256-256 kernels, no normalisation, no columns: 61,100,840 parameters, 714 million multiply-adds a crop, much
+as ours with 724 million) under torch.optim.SGD on batches that are there already, with torch's own defaults, which
+take TF32 for convolutions. Rounds are interleaved; medians are printed, the share of the rate of a large matrix product
+of the same precision, and the share of the time that waited for the loader.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from alexnet.architecture import layer_table
-from alexnet.recipe import Recipe
-from alexnet.train.batches import Batch, Batches
+from alexnet.recipe import Precision, Recipe
+from alexnet.train.batches import batches_for
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
-from alexnet.train.device import Carrier, reading
+from alexnet.train.device import Carrier, arithmetic, float32_products, reading
+from alexnet.train.mesh import World
 from alexnet.train.network import Network, start_weights
+from alexnet.train.session import place
 from alexnet.train.sgd import PaperSgd
 
 CROP, SIDE = 224, 256
+# Pictures of the epoch that is measured: more than all rounds see, so that the loader never starts anew.
+EPOCH = 1_000_000
+PEER = "plain loop, torchvision's settings, fp32"
 
 
 def torchvision_alexnet() -> nn.Module:
@@ -55,6 +62,7 @@ def plain_loop(batch: int, device: torch.device) -> Callable[[], None]:
     labels = torch.randint(1000, (batch,), device=device)
 
     def step() -> None:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
         sgd.zero_grad()
         torch.nn.functional.cross_entropy(network(crops), labels).backward()  # type: ignore[no-untyped-call]
         sgd.step()
@@ -62,56 +70,61 @@ def plain_loop(batch: int, device: torch.device) -> Callable[[], None]:
     return step
 
 
-def our_batches(batch: int, cuda: bool) -> tuple[Statistics, Iterator[Batch]]:
-    """Return the statistics and endless batches of augmented views of pictures in memory, as the loader makes them."""
-    random = np.random.default_rng(0)
-    pictures = random.integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8)
-    labels = random.integers(0, 1000, batch)
-    three = np.eye(3, dtype=np.float32)
-    statistics = Statistics(np.full((SIDE, SIDE, 3), 120, dtype=np.float32), three, three[0] * 1000, three)
-    recipe = replace(Recipe(), sgd=replace(Recipe().sgd, batch=batch))
-    names = [str(number) for number in range(batch)]
-    batches = Batches(Part(pictures, labels, names), statistics, recipe, on_device=cuda)
+@dataclass(frozen=True)
+class Repeated:
+    """A million pictures, eight batches of them different: as an epoch of ImageNet is read, in less memory."""
 
-    def endless() -> Iterator[Batch]:
-        # Whole epochs of one batch would not be drawn ahead: the thread works on the next while one trains.
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(lambda: next(batches.epoch(0, 0)))
-            for epoch in range(1, 1_000_000):
-                ready = ahead.result()
-                ahead = pool.submit(lambda epoch=epoch: next(batches.epoch(epoch, 0)))  # type: ignore[misc]
-                yield ready
+    pictures: npt.NDArray[np.uint8]
 
-    return statistics, endless()
+    def __len__(self) -> int:
+        """Return their number."""
+        return EPOCH
+
+    def __getitem__(self, chosen: Any) -> npt.NDArray[np.uint8]:
+        """Return the chosen pictures."""
+        found: npt.NDArray[np.uint8] = self.pictures[chosen % len(self.pictures)]
+        return found
 
 
-def our_loop(batch: int, device: torch.device, bf16: bool, compiled: bool = False) -> Callable[[], None]:
-    """Return one step of ours, from uint8 pictures to new weights."""
-    recipe = Recipe()
-    network = Network(layer_table(recipe.network))
-    start_weights(network, recipe)
-    network.to(device)
-    for weight in network.parameters():
-        if weight.dim() == 4:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    sgd = PaperSgd(network.parameters(), learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
-    cuda = device.type == "cuda"
-    statistics, batches = our_batches(batch, cuda)
-    carried = Carrier(device, torch.from_numpy(statistics.mean).to(device), 1.0, finish=cuda).carry(batches)
-    forward = torch.compile(network) if compiled else network
+class OurLoop:
+    """The training step of `alexnet train`, from uint8 pictures to new weights; `waited` counts seconds for data."""
 
-    def step() -> None:
-        ready = next(carried)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits: Tensor = forward(ready.crops)
+    def __init__(
+        self, batch: int, pictures: Repeated, device: torch.device, precision: Precision, compiled: bool
+    ) -> None:
+        """Make the network, the loader over pictures in memory, and the update rule."""
+        recipe = Recipe()
+        recipe = replace(
+            recipe,
+            sgd=replace(recipe.sgd, batch=batch),
+            compute=replace(recipe.compute, precision=precision, compile=compiled),
+        )
+        self.recipe, self.device, self.waited = recipe, device, 0.0
+        network = Network(layer_table(recipe.network))
+        start_weights(network, recipe)
+        placed = place(network, World(), device)
+        self.forward = torch.compile(placed, dynamic=False) if compiled else placed
+        self.sgd = PaperSgd(placed.parameters(), learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
+        labels = np.random.default_rng(0).integers(0, 1000, EPOCH)
+        three = np.eye(3, dtype=np.float32)
+        statistics = Statistics(np.full((SIDE, SIDE, 3), 120, dtype=np.float32), three, three[0] * 1000, three)
+        batches = batches_for(device, Part(pictures, labels, []), statistics, recipe)
+        mean = torch.from_numpy(statistics.mean).to(device)
+        self.carried = Carrier(device, mean, 1.0, batches.on_device).carry(batches.epoch(0, 0))
+
+    def __call__(self) -> None:
+        """Train on the next batch."""
+        float32_products(self.recipe.compute.precision)
+        ready = next(self.carried)
+        self.waited += ready.batch.waited
+        with arithmetic(self.device, self.recipe.compute.precision):
+            logits = self.forward(ready.crops)
         loss = torch.nn.functional.cross_entropy(logits.float(), ready.labels)
         read_loss = reading(loss.detach())
-        sgd.zero_grad()
+        self.sgd.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         read_loss()
-        sgd.step()
-
-    return step
+        self.sgd.step()
 
 
 def timed(step: Callable[[], object], steps: int, device: torch.device) -> float:
@@ -124,15 +137,45 @@ def timed(step: Callable[[], object], steps: int, device: torch.device) -> float
     return (time.perf_counter() - began) / steps
 
 
-def peak(device: torch.device, kind: torch.dtype) -> float:
+def peak(device: torch.device, precision: Precision) -> float:
     """Return the multiply-adds a second of a large square matrix product, the best of several."""
-    side = 8192 if device.type == "cuda" else 2048
+    float32_products(precision)
+    side, kind = 8192 if device.type == "cuda" else 2048, torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
     return side**3 / min(timed(lambda: torch.mm(left, right), 3, device) for _ in range(4))
 
 
+def measure(batch: int, device: torch.device, rounds: int, steps: int) -> None:
+    """Measure one batch size in interleaved rounds and print its lines."""
+    precisions: tuple[Precision, ...] = ("fp32", "tf32", "bf16") if device.type == "cuda" else ("fp32", "bf16")
+    noise = np.random.default_rng(0).integers(0, 256, (8 * batch, SIDE, SIDE, 3), dtype=np.uint8)
+    pictures = Repeated(noise)
+    ours = {f"ours, {precision}": OurLoop(batch, pictures, device, precision, False) for precision in precisions}
+    ours["ours, compiled, bf16"] = OurLoop(batch, pictures, device, "bf16", True)
+    loops: dict[str, Callable[[], None]] = {PEER: plain_loop(batch, device), **ours}
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for step in loops.values():
+        timed(step, 2, device)
+    for loop in ours.values():
+        loop.waited = 0.0
+    for _ in range(rounds):
+        for name, step in loops.items():
+            seconds[name].append(timed(step, steps, device))
+    macs = sum(row.macs for row in layer_table(Recipe().network).rows())
+    for name, times in seconds.items():
+        rate = batch / float(np.median(times))
+        ratio = float(np.median([theirs / mine for theirs, mine in zip(seconds[PEER], times, strict=True)]))
+        line = f"batch {batch:5}  {name:42} {rate:9.1f} images/s  {ratio:5.2f} x the plain loop"
+        if name in ours:
+            # A training step computes three times the products of a forward pass.
+            share = 3 * macs * rate / peak(device, ours[name].recipe.compute.precision)
+            waited = ours[name].waited / (steps * sum(times))
+            line += f"  {share:5.1%} of a matrix product  {waited:5.1%} waits for data"
+        print(line, flush=True)
+
+
 def main() -> None:
-    """Measure every batch size in interleaved rounds and print the table."""
+    """Measure every batch size and print the table."""
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", default="128,512,2048" if cuda else "32")
@@ -142,31 +185,8 @@ def main() -> None:
     device = torch.device("cuda" if cuda else "cpu")
     where = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
     print(f"torch {torch.__version__} on {where}")
-    macs = sum(row.macs for row in layer_table(Recipe().network).rows())
-    peaks = {"fp32": peak(device, torch.float32), "bf16": peak(device, torch.bfloat16)}
     for batch in (int(number) for number in arguments.batches.split(",")):
-        loops = {
-            "plain loop, torchvision's settings, fp32": plain_loop(batch, device),
-            "ours, fp32": our_loop(batch, device, False),
-            "ours, bf16": our_loop(batch, device, True),
-            "ours, compiled, bf16": our_loop(batch, device, True, compiled=True),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in loops}
-        for step in loops.values():
-            timed(step, 1, device)
-        for _ in range(arguments.rounds):
-            for name, step in loops.items():
-                seconds[name].append(timed(step, arguments.steps, device))
-        base = seconds["plain loop, torchvision's settings, fp32"]
-        for name, times in seconds.items():
-            rate = batch / float(np.median(times))
-            # A training step computes three times the products of a forward pass.
-            share = 3 * macs * rate / peaks["bf16" if name.endswith("bf16") else "fp32"]
-            ratio = float(np.median([theirs / ours for theirs, ours in zip(base, times, strict=True)]))
-            text = f"{rate:9.1f} images/s  {ratio:5.2f} x the plain loop"
-            print(
-                f"batch {batch:5}  {name:42} {text}" + (f"  {share:5.1%} of a matrix product" if "ours" in name else "")
-            )
+        measure(batch, device, arguments.rounds, arguments.steps)
 
 
 if __name__ == "__main__":

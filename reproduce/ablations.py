@@ -19,6 +19,7 @@ from alexnet.errors import InputError, RecipeError
 from alexnet.files import read_json, write_json
 from alexnet.progress import Count
 from alexnet.recipe import Recipe
+from alexnet.reproduce.device_option import Device
 from alexnet.reproduce.evaluate import Evaluation, evaluate
 from alexnet.reproduce.page import Findings, facts_of, import_figures
 from alexnet.reproduce.small_training import Progress
@@ -184,7 +185,8 @@ def _outcome(
     state, kept = load_state(run), folder / ERRORS
     if not kept.is_file() or read_json(kept)["weights"] != state.sha256:
         with progress(f"asking {variant.name}") as count:
-            ten = evaluate(folder, data, best=False, batch=ASKED, count=count)[1]
+            where: Device = "cpu" if device.type == "cpu" else "cuda"
+            ten = evaluate(folder, data, best=False, batch=ASKED, count=count, device=where)[1]
         write_json(kept, {"weights": state.sha256, "errors": ten.to_values()})
     errors = Evaluation(**read_json(kept)["errors"])
     return Outcome(variant, errors, layer_table(variant.recipe.network).parameters, _last_loss(run))

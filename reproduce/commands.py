@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+
+from alexnet.reproduce.device_option import device_option
 
 
 @click.command(
@@ -20,17 +23,21 @@ Examples:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--best", is_flag=True, help="A run's weights with the lowest validation error instead of the last ones.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures in a batch.")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def evaluate(source: Path, data: Path, best: bool, batch: int, as_json: bool) -> None:
+def evaluate(source: Path, data: Path, best: bool, batch: int, device: Any, as_json: bool) -> None:
     """Print top-1 and top-5 error of a run or a model on the validation part of DATA, every picture counted once.
 
-    A run is asked with the centre crop and with ten crops; a model file answers ten crops.
+    A run is asked with the centre crop and with ten crops, in float32 on a GPU where there is one; a model file
+    answers ten crops in the backend that its kind has.
     """
+    if device != "auto" and not source.is_dir():
+        raise click.UsageError(f"--device is for runs, and {source} is none: a model file has its own backend.")
     from alexnet.progress import counted
     from alexnet.reproduce.evaluate import evaluate as evaluate_source
 
     with counted("evaluating") as count:
-        found = evaluate_source(source, data, best=best, batch=batch, count=count)
+        found = evaluate_source(source, data, best=best, batch=batch, count=count, device=device)
     if as_json:
         click.echo(json.dumps([evaluation.to_values() for evaluation in found], indent=2))
         return

@@ -11,6 +11,7 @@ import numpy as np
 
 from alexnet.errors import InputError
 from alexnet.recipe import DataRecipe
+from alexnet.reproduce.device_option import Device
 from alexnet.run import Run
 from alexnet.train.data.folder import Part
 from alexnet.train.data.opened import AnyData, data_classes, open_data, path_of
@@ -32,13 +33,16 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(source: Path, data: AnyData, *, best: bool, batch: int, count: Count) -> list[Evaluation]:
+def evaluate(
+    source: Path, data: AnyData, *, best: bool, batch: int, count: Count, device: Device = "auto"
+) -> list[Evaluation]:
     """Return the errors of a run directory (centre crop and ten crops) or of a model file (ten crops).
 
-    Raises InputError when the classes of the data are not those of the model.
+    A run's network computes in float32 on `device`. Raises InputError when the classes of the data are not those of
+    the model, DeviceError when a GPU is asked for in vain.
     """
     if source.is_dir():
-        return _evaluate_run(Run(source), data, best, batch, count)
+        return _evaluate_run(Run(source), data, best, batch, count, device)
     return [_evaluate_model(source, data, batch, count)]
 
 
@@ -61,18 +65,24 @@ def validation_part(
     return opened.parts["val"]
 
 
-def _evaluate_run(run: Run, data: AnyData, best: bool, batch: int, count: Count) -> list[Evaluation]:
+def _evaluate_run(run: Run, data: AnyData, best: bool, batch: int, count: Count, device: Device) -> list[Evaluation]:
     """Return the errors of a run's network on centre crops and on ten crops."""
     from alexnet.architecture import layer_table
+    from alexnet.reproduce.training_facts import choose_device
     from alexnet.train.checkpoint import load_checkpoint, load_weights
     from alexnet.train.data.statistics import Statistics
+    from alexnet.train.device import channels_last, float32_products
     from alexnet.train.evaluate import centre_probabilities, count_errors, errors_of, ten_crop_batches
     from alexnet.train.network import Network
 
     recipe = run.recipe()
     network = Network(layer_table(recipe.network))
     load_weights(network, load_checkpoint(run, best), run)
-    network.eval()
+    found = choose_device(device)
+    float32_products("fp32")
+    network.to(found).eval()
+    if found.type == "cuda":
+        channels_last(network)
     mean, divisor = Statistics.load(run.statistics_path).mean, recipe.data.divisor
     part = validation_part(data, run.labels(), recipe.data, run.path)
     number = len(part.labels)

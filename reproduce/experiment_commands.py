@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alexnet.recipe_options import recipe_options
+from alexnet.reproduce.device_option import device_option
 
 if TYPE_CHECKING:
     from alexnet.reproduce.page import Findings
@@ -119,13 +120,7 @@ def _trained(epochs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
-            click.option(
-                "--device",
-                type=click.Choice(["auto", "cpu", "cuda"]),
-                default="auto",
-                show_default=True,
-                help="auto: a GPU where there is one.",
-            ),
+            device_option,
             click.option(
                 "-o",
                 "--out",

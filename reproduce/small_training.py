@@ -15,11 +15,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alexnet.crops import CROPS, centre_offset, ten_crops
+from alexnet.crops import CROPS
 from alexnet.errors import InputError
 from alexnet.files import read_json, write_json
 from alexnet.progress import Count
@@ -27,10 +26,10 @@ from alexnet.recipe import Recipe
 from alexnet.recipe_file import recipe_to_values
 from alexnet.reproduce.small_data import SmallData
 from alexnet.run import Run
-from alexnet.train.batches import Batches
+from alexnet.train.batches import batches_for
 from alexnet.train.checkpoint import Checkpoint, TrainingState, load_checkpoint, load_tensors, save_checkpoint
-from alexnet.train.device import Carrier, arithmetic, channels_last
-from alexnet.train.evaluate import Errors, count_errors, errors_of, to_input
+from alexnet.train.device import Carrier, arithmetic, channels_last, float32_products
+from alexnet.train.evaluate import Errors, centre_views, count_errors, errors_of, ten_views
 from alexnet.train.schedule import after_epoch
 from alexnet.train.sgd import PaperSgd, parameter_groups
 
@@ -88,10 +87,11 @@ class SmallTrainer:
         self.member, self.data, self.device = member, data, device
         self.run = Run(folder)
         recipe = member.recipe
+        float32_products(recipe.compute.precision)
         self.network = member.network.to(device)
         # The layout that the views come in, which a CPU's bfloat16 convolutions need to be fast.
         channels_last(self.network)
-        self.batches = Batches(data.train, data.statistics, recipe, on_device=device.type != "cpu")
+        self.batches = batches_for(device, data.train, data.statistics, recipe)
         mean = torch.from_numpy(data.statistics.mean).to(device)
         self.carrier = Carrier(device, mean, recipe.data.divisor, self.batches.on_device)
         groups = parameter_groups(self.network.named_parameters(), recipe.sgd)
@@ -189,15 +189,12 @@ class SmallTrainer:
     def _probabilities(self, crops: int) -> Iterator[Tensor]:
         """Yield the answers [n, classes] to the held-out pictures, the softmax outputs of their crops averaged."""
         pictures, crop, recipe = self.data.val.pictures, self.member.recipe.network.crop, self.member.recipe
-        first = centre_offset(recipe.data.picture, crop)
+        view = ten_views if crops == CROPS else centre_views
         self.network.eval()
         with torch.inference_mode():
             for start in range(0, len(pictures), ASKED // crops):
-                centred = pictures[start : start + ASKED // crops].astype(np.float32) - self.data.statistics.mean
-                kept = slice(first, first + crop)
-                views = ten_crops(centred, crop) if crops == CROPS else centred[None, :, kept, kept]
-                flat = views.reshape(-1, crop, crop, 3).astype(np.float32, copy=False)
-                answers = self._logits(to_input(flat, recipe.data.divisor, self.device)).softmax(dim=1)
+                seen = view(pictures[start : start + ASKED // crops], self.carrier.mean, crop, recipe.data.divisor)
+                answers = self._logits(seen).softmax(dim=1)
                 yield answers.reshape(crops, -1, answers.shape[1]).mean(dim=0).cpu()
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from alexnet.errors import DeviceError
 from alexnet.prepared import is_prepared
+from alexnet.reproduce.device_option import Device
 from alexnet.reproduce.page import data_digest
 from alexnet.train.data.folder import Part
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def choose_device(name: Device) -> torch.device:

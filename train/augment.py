@@ -52,12 +52,11 @@ def draw_views(
     return Views(corners[0], corners[1], mirrored, shifts.astype(np.float32))
 
 
-def cut_crops(pictures: Pixels, views: Views, crop: int) -> Pixels:
-    """Return each picture's crop as bytes, uint8 [N, crop, crop, 3], not yet mirrored: what goes to a GPU."""
-    crops = np.empty((len(pictures), crop, crop, 3), dtype=np.uint8)
+def cut_crops(pictures: Pixels, views: Views, crops: Pixels) -> None:
+    """Write each picture's crop as bytes into `crops`, uint8 [N, crop, crop, 3], not yet mirrored: what a GPU takes."""
+    crop = crops.shape[1]
     for place, (top, left) in enumerate(zip(views.tops.tolist(), views.lefts.tolist(), strict=True)):
         crops[place] = pictures[place, top : top + crop, left : left + crop]
-    return crops
 
 
 def render_views(pictures: Pixels, statistics: Statistics, views: Views, crop: int, divisor: float = 1.0) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,8 @@ from alexnet.train.mesh import World
 ORDER, VIEWS, DROPOUT = 0, 1, 2
 # Batches prepared ahead of the one that trains.
 AHEAD = 2
+# The most threads that one batch is read by: more would wait for memory and for each other.
+MOST_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Batches:
 
     The order is fixed by seed and epoch, the views by seed, epoch and batch, so that any batch of any epoch can be
     made again alone. Several data ranks draw the same views and render their own share of each batch. `on_device`
-    leaves the arithmetic to the device: crops stay bytes, in pinned memory where there is a GPU.
+    leaves the arithmetic to the device: crops stay bytes, in pinned memory where there is a GPU, and `threads` read
+    (of JPEG shards: decode) a part of each batch each.
     """
 
     part: Part
@@ -54,6 +58,7 @@ class Batches:
     recipe: Recipe
     world: World = field(default_factory=World)
     on_device: bool = False
+    threads: int = 1
 
     @property
     def number(self) -> int:
@@ -68,11 +73,11 @@ class Batches:
         """Yield the batches of an epoch from number `first` on, the next ones prepared meanwhile."""
         order = self.order(epoch)
         augment = self.augment(epoch)
-        with ThreadPoolExecutor(max_workers=1) as pool:
+        with ThreadPoolExecutor(max_workers=1) as pool, ThreadPoolExecutor(self.threads) as readers:
             ahead: list[Future[tuple[torch.Tensor, Views, torch.Tensor]]] = []
             for number in range(first, self.number):
                 while len(ahead) <= AHEAD and number + len(ahead) < self.number:
-                    ahead.append(pool.submit(self._prepare, epoch, number + len(ahead), order, augment))
+                    ahead.append(pool.submit(self._prepare, epoch, number + len(ahead), order, augment, readers))
                 began = time.perf_counter()
                 crops, views, labels = ahead.pop(0).result()
                 pictures = len(order[number * self.recipe.sgd.batch : (number + 1) * self.recipe.sgd.batch])
@@ -86,7 +91,12 @@ class Batches:
         return augment
 
     def _prepare(
-        self, epoch: int, number: int, order: npt.NDArray[np.int64], augment: AugmentRecipe
+        self,
+        epoch: int,
+        number: int,
+        order: npt.NDArray[np.int64],
+        augment: AugmentRecipe,
+        readers: ThreadPoolExecutor,
     ) -> tuple[torch.Tensor, Views, torch.Tensor]:
         """Return the views and labels of this rank's share of one batch."""
         size, crop = self.recipe.sgd.batch, self.recipe.network.crop
@@ -96,9 +106,37 @@ class Batches:
         views = draw_views(len(chosen), side, crop, self.statistics, augment, random)
         share = self.world.share(len(chosen))
         mine, seen = chosen[share], views.part(share)
-        pictures, labels = self.part.pictures[mine], torch.from_numpy(self.part.labels[mine])
+        labels = torch.from_numpy(self.part.labels[mine])
         if self.on_device:
-            crops = torch.from_numpy(cut_crops(pictures, seen, crop))
-            return crops.pin_memory() if torch.cuda.is_available() else crops, seen, labels
-        rendered = render_views(pictures, self.statistics, seen, crop, self.recipe.data.divisor)
+            return self._crops(mine, seen, readers), seen, labels
+        rendered = render_views(self.part.pictures[mine], self.statistics, seen, crop, self.recipe.data.divisor)
         return torch.from_numpy(rendered), seen, labels
+
+    def _crops(self, chosen: npt.NDArray[np.int64], views: Views, readers: ThreadPoolExecutor) -> torch.Tensor:
+        """Return the crops of the chosen pictures as bytes [n, crop, crop, 3], every reader's part of them written."""
+        shape = (len(chosen), self.recipe.network.crop, self.recipe.network.crop, 3)
+        crops = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+        target = crops.numpy()
+        size = math.ceil(len(chosen) / self.threads) or 1
+
+        def read(first: int) -> None:
+            part = slice(first, first + size)
+            cut_crops(self.part.pictures[chosen[part]], views.part(part), target[part])
+
+        list(readers.map(read, range(0, len(chosen), size)))
+        return crops
+
+
+def batches_for(
+    device: torch.device, part: Part, statistics: Statistics, recipe: Recipe, world: World | None = None
+) -> Batches:
+    """Return the batches that a network on `device` trains on.
+
+    A CPU's cores are the network's: one thread renders beside it. A GPU takes bytes, and all the cores that this rank
+    has of its machine read them.
+    """
+    world = world or World()
+    if device.type == "cpu":
+        return Batches(part, statistics, recipe, world)
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return Batches(part, statistics, recipe, world, on_device=True, threads=min(max(1, cores), MOST_THREADS))

@@ -85,6 +85,15 @@ def arithmetic(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def float32_products(precision: Precision) -> None:
+    """Let a GPU multiply float32 in float32, for all of this process; as TF32 only where a recipe says so.
+
+    torch's own default takes TF32 for convolutions and not for matrices.
+    """
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+
+
 def channels_last(network: nn.Module) -> None:
     """Lay a network's convolutions out channels last, as views are."""
     for weight in network.parameters():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from alexnet.crops import CROPS, centre_offset, ten_crops
+from alexnet.crops import CROPS, centre_offset, five_offsets
 from alexnet.train.columns import SplitNetwork
 from alexnet.train.data.folder import Pictures
 from alexnet.train.mesh import World
@@ -33,9 +33,32 @@ class Errors:
     loss: float
 
 
-def to_input(values: Floats, divisor: float, device: torch.device) -> torch.Tensor:
-    """Return centred pixels [N, c, c, 3] over `divisor` as the network's input, float32 [N, 3, c, c]."""
-    planes = torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2))).to(device)
+def centre_views(pictures: Pixels, mean: torch.Tensor, crop: int, divisor: float) -> torch.Tensor:
+    """Return the centre crops as the network's input: float32 [n, 3, crop, crop], less the mean, over `divisor`.
+
+    `pictures` is uint8 [n, S, S, 3] and `mean` float32 [S, S, 3] on a device: bytes travel there, where the arithmetic
+    is done.
+    """
+    first = centre_offset(mean.shape[0], crop)
+    kept = slice(first, first + crop)
+    return _planes(torch.tensor(pictures[:, kept, kept], device=mean.device) - mean[kept, kept], divisor)
+
+
+def ten_views(pictures: Pixels, mean: torch.Tensor, crop: int, divisor: float) -> torch.Tensor:
+    """Return the ten crops as the network's input: float32 [10 * n, 3, crop, crop], in the order of `ten_crops`.
+
+    The arguments are those of `centre_views`. The mean is subtracted from the whole picture before it is cropped and
+    mirrored, as in training.
+    """
+    whole = torch.tensor(pictures, device=mean.device) - mean
+    five = [whole[:, y : y + crop, x : x + crop] for y, x in five_offsets(mean.shape[0], crop)]
+    return _planes(torch.cat([*five, *(part.flip(2) for part in five)]), divisor)
+
+
+def _planes(values: torch.Tensor, divisor: float) -> torch.Tensor:
+    """Return values [n, c, c, 3] as [n, 3, c, c], over `divisor`; a GPU takes them in the order they lie in."""
+    planes = values.permute(0, 3, 1, 2)
+    planes = planes.contiguous() if planes.device.type == "cpu" else planes
     return planes if divisor == 1.0 else planes / divisor
 
 
@@ -43,28 +66,22 @@ def centre_probabilities(
     network: AnyNetwork, pictures: Pictures, mean: Floats, *, divisor: float = 1.0, batch: int = 128
 ) -> Iterator[torch.Tensor]:
     """Yield the softmax outputs [n, classes] of the centre crops, a batch at a time."""
-    crop = network.architecture.crop
-    first = centre_offset(mean.shape[0], crop)
-    kept = slice(first, first + crop)
+    crop, there = network.architecture.crop, torch.tensor(mean, device=_device(network))
     with torch.inference_mode():
         for start in range(0, len(pictures), batch):
-            crops = pictures[start : start + batch][:, kept, kept].astype(np.float32) - mean[kept, kept]
-            yield network(to_input(crops, divisor, _device(network))).float().softmax(dim=1).cpu()
+            crops = centre_views(pictures[start : start + batch], there, crop, divisor)
+            yield network(crops).float().softmax(dim=1).cpu()
 
 
 def ten_crop_batches(
     network: AnyNetwork, pictures: Pictures, mean: Floats, *, divisor: float = 1.0, batch: int = 8
 ) -> Iterator[torch.Tensor]:
-    """Yield [n, classes]: the average of the softmax outputs of each picture's ten crops, a batch at a time.
-
-    The mean is subtracted from the whole picture before it is cropped and mirrored, as in training.
-    """
-    crop = network.architecture.crop
+    """Yield [n, classes]: the average of the softmax outputs of each picture's ten crops, a batch at a time."""
+    crop, there = network.architecture.crop, torch.tensor(mean, device=_device(network))
     with torch.inference_mode():
         for start in range(0, len(pictures), batch):
-            views = ten_crops(pictures[start : start + batch].astype(np.float32) - mean, crop)
-            flat = views.reshape(-1, crop, crop, 3).astype(np.float32, copy=False)
-            probabilities = network(to_input(flat, divisor, _device(network))).float().softmax(dim=1)
+            crops = ten_views(pictures[start : start + batch], there, crop, divisor)
+            probabilities = network(crops).float().softmax(dim=1)
             yield probabilities.reshape(CROPS, -1, probabilities.shape[1]).mean(dim=0).cpu()
 
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from alexnet.architecture import Dropout, named_steps
 from alexnet.crops import centre_offset
-from alexnet.train.evaluate import to_input
 from alexnet.train.network import Network
 
 Floats = npt.NDArray[np.float32]
@@ -43,7 +42,8 @@ def layer_outputs(network: Network, crop: Floats, divisor: float = 1.0) -> dict[
     network.eval()
     try:
         with torch.inference_mode():
-            network(to_input(crop.transpose(1, 2, 0)[None], divisor, next(network.parameters()).device))
+            centred = torch.tensor(crop[None], device=next(network.parameters()).device)
+            network(centred if divisor == 1.0 else centred / divisor)
     finally:
         for handle in handles:
             handle.remove()

@@ -18,7 +18,7 @@ from alexnet.errors import Interrupted, TrainingError
 from alexnet.recipe import Recipe
 from alexnet.run import Run
 from alexnet.train.augment import draws
-from alexnet.train.batches import DROPOUT, Batches
+from alexnet.train.batches import DROPOUT, batches_for
 from alexnet.train.checkpoint import (
     Checkpoint,
     TrainingState,
@@ -32,7 +32,7 @@ from alexnet.train.checkpoint import (
 from alexnet.train.columns import split_state
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
-from alexnet.train.device import Carrier, DeviceBatch, arithmetic, reading
+from alexnet.train.device import Carrier, DeviceBatch, arithmetic, float32_products, reading
 from alexnet.train.diagnose import first_not_finite, stuck
 from alexnet.train.evaluate import AnyNetwork, evaluate_centre
 from alexnet.train.mesh import World
@@ -68,10 +68,13 @@ class Trainer:
         """Make the update rule for the network's weights, and what draws the batches."""
         sgd = self.recipe.sgd
         self.device = next(self.network.parameters()).device
-        self.batches = Batches(self.train, self.statistics, self.recipe, self.world, self.device.type != "cpu")
+        self.batches = batches_for(self.device, self.train, self.statistics, self.recipe, self.world)
+        float32_products(self.recipe.compute.precision)
         mean = torch.from_numpy(self.statistics.mean).to(self.device)
         self.carrier = Carrier(self.device, mean, self.recipe.data.divisor, self.batches.on_device)
-        self.forward = torch.compile(self.network) if self.recipe.compute.compile else self.network
+        # Not dynamic: the smaller last batch of an epoch gets code of its own, and the others keep theirs.
+        compiled = self.recipe.compute.compile
+        self.forward = torch.compile(self.network, dynamic=False) if compiled else self.network
         self.sgd = PaperSgd(
             parameter_groups(self.network.named_parameters(), sgd),
             learning_rate=self.state.learning_rate,

@@ -13,7 +13,7 @@ from alexnet.recipe import Precision
 # Bytes of a float32: weights and their gradients are kept in it, whatever the network computes in.
 FLOAT = 4
 # Bytes of an activation that crosses, and of its gradient: what autocast lets convolutions and matrices put out.
-ACTIVATION: dict[Precision, int] = {"fp32": FLOAT, "bf16": 2}
+ACTIVATION: dict[Precision, int] = {"fp32": FLOAT, "tf32": FLOAT, "bf16": 2}
 # The crossing whose gradients do not return: from the gathered logits every column computes the same loss.
 LOGITS = "logits"
 

@@ -47,6 +47,19 @@ def test_the_centre_crop_error_is_the_one_that_training_logged(trained: Path, ru
     assert (centre["top1"], centre["top5"]) == (last["val_top1_error"], last["val_top5_error"])
 
 
+def test_a_gpu_is_not_replaced_in_silence(trained: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = run_cli("evaluate", trained / "run", trained / "data", "--device", "cuda")
+    assert done.exit_code == 8
+    assert done.stderr.startswith("Error: torch finds no NVIDIA GPU here; leave --device out")
+
+
+def test_a_device_is_refused_for_a_model_file(trained: Path, run_cli: Cli) -> None:
+    done = run_cli("evaluate", trained / "model.onnx", trained / "data", "--device", "cpu")
+    assert done.exit_code == 2
+    assert "a model file has its own backend" in done.stderr
+
+
 def test_the_batch_changes_no_figure(trained: Path, run_cli: Cli) -> None:
     outputs = {run_cli("evaluate", trained / "run", trained / "data", "--batch", str(n)).stdout for n in (1, 7, 64)}
     assert len(outputs) == 1

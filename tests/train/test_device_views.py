@@ -24,8 +24,9 @@ def test_the_device_finishes_crops_as_the_loader_does_bit_for_bit(divisor: float
     statistics = measure_statistics(PICTURES, "pixel")
     views = draw_views(32, 20, 13, statistics, AugmentRecipe(), draws(0, 5))
     expected = render_views(PICTURES, statistics, views, 13, divisor)
-    crops = torch.from_numpy(cut_crops(PICTURES, views, 13))
-    found = finish_views(crops, views, torch.from_numpy(statistics.mean), divisor)
+    crops = np.empty((32, 13, 13, 3), dtype=np.uint8)
+    cut_crops(PICTURES, views, crops)
+    found = finish_views(torch.from_numpy(crops), views, torch.from_numpy(statistics.mean), divisor)
     assert found.dtype == torch.float32
     assert views.mirrored.any()
     assert not views.mirrored.all()
