@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data train test test-slow test-gpu test-browser lint format typed ops benchmark clean
+.PHONY: help setup data train test test-slow test-gpu test-browser lint format typed ops benchmark benchmark-gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test: $(INSTALLED)  ## run the quick tests
 
 test-slow: $(INSTALLED)  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+benchmark-gpu: $(INSTALLED)  ## measure training and inference on an NVIDIA GPU
+	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/runtime.py --gpu
 
 test-gpu: $(INSTALLED)  ## run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu

@@ -30,7 +30,7 @@ from alexnet.recipe import Precision, Recipe
 from alexnet.train.batches import batches_for
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
-from alexnet.train.device import Carrier, arithmetic, float32_products, reading
+from alexnet.train.device import Carrier, arithmetic, gpu_arithmetic, reading
 from alexnet.train.mesh import World
 from alexnet.train.network import Network, start_weights
 from alexnet.train.session import place
@@ -62,7 +62,9 @@ def plain_loop(batch: int, device: torch.device) -> Callable[[], None]:
     labels = torch.randint(1000, (batch,), device=device)
 
     def step() -> None:
+        # torch's defaults, which the turn of another loop has changed.
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
+        torch.backends.cudnn.benchmark = False
         sgd.zero_grad()
         torch.nn.functional.cross_entropy(network(crops), labels).backward()  # type: ignore[no-untyped-call]
         sgd.step()
@@ -114,7 +116,7 @@ class OurLoop:
 
     def __call__(self) -> None:
         """Train on the next batch."""
-        float32_products(self.recipe.compute.precision)
+        gpu_arithmetic(self.recipe.compute.precision)
         ready = next(self.carried)
         self.waited += ready.batch.waited
         with arithmetic(self.device, self.recipe.compute.precision):
@@ -139,7 +141,7 @@ def timed(step: Callable[[], object], steps: int, device: torch.device) -> float
 
 def peak(device: torch.device, precision: Precision) -> float:
     """Return the multiply-adds a second of a large square matrix product, the best of several."""
-    float32_products(precision)
+    gpu_arithmetic(precision)
     side, kind = 8192 if device.type == "cuda" else 2048, torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
     return side**3 / min(timed(lambda: torch.mm(left, right), 3, device) for _ in range(4))

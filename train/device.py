@@ -85,11 +85,13 @@ def arithmetic(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def float32_products(precision: Precision) -> None:
-    """Let a GPU multiply float32 in float32, for all of this process; as TF32 only where a recipe says so.
+def gpu_arithmetic(precision: Precision) -> None:
+    """Let GPUs multiply float32 in float32, for all of this process; as TF32 only where a recipe says so.
 
-    torch's own default takes TF32 for convolutions and not for matrices.
+    torch's own default takes TF32 for convolutions and not for matrices. cuDNN times its algorithms on the first batch
+    of each shape, of which training has two: the batch, and the smaller last one of an epoch.
     """
+    torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 

@@ -11,7 +11,7 @@ from alexnet.recipe import Recipe
 from alexnet.train.batches import Batch, Batches
 from alexnet.train.data.folder import load_part
 from alexnet.train.data.statistics import measure_statistics
-from alexnet.train.device import Carrier, float32_products, reading
+from alexnet.train.device import Carrier, gpu_arithmetic, reading
 
 
 @pytest.fixture
@@ -71,6 +71,7 @@ def test_a_reading_gives_the_scalar() -> None:
 
 def test_float32_is_float32_on_a_gpu_unless_a_recipe_says_tf32() -> None:
     for precision, tf32 in (("tf32", True), ("fp32", False), ("bf16", False)):
-        float32_products(precision)
+        gpu_arithmetic(precision)
         assert torch.backends.cudnn.allow_tf32 is tf32
         assert torch.backends.cuda.matmul.allow_tf32 is tf32
+        assert torch.backends.cudnn.benchmark
