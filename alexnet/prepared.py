@@ -31,7 +31,10 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ShardedPictures:
-    """Pictures uint8 [N, S, S, 3] spread over shards; indexing with an array or a slice copies those pictures."""
+    """Pictures uint8 [N, S, S, 3] spread over shards; indexing with an array or a slice copies those pictures.
+
+    One by its index is [S, S, 3]: of a RAW shard it is read-only and nothing is copied yet.
+    """
 
     shards: tuple[Path, ...]
     ends: npt.NDArray[np.int64]
@@ -47,15 +50,20 @@ class ShardedPictures:
         """The shape that the whole would have as one array."""
         return len(self), self.side, self.side, 3
 
-    def __getitem__(self, chosen: slice | npt.ArrayLike) -> Pixels:
-        """Return pictures [n, S, S, 3] by indices (in their order) or by a slice."""
+    def __getitem__(self, chosen: int | np.integer[Any] | slice | npt.ArrayLike) -> Pixels:
+        """Return pictures [n, S, S, 3] by indices (in their order) or by a slice, or one [S, S, 3] by its index."""
+        if isinstance(chosen, int | np.integer):
+            return self._picture(*self._place(range(len(self))[chosen]))
         places = np.arange(len(self))[chosen] if isinstance(chosen, slice) else np.asarray(chosen)
         pictures = np.empty((len(places), self.side, self.side, 3), dtype=np.uint8)
-        numbers = np.searchsorted(self.ends, places, side="right")
-        for row, (place, shard) in enumerate(zip(places.tolist(), numbers.tolist(), strict=True)):
-            within = place - (int(self.ends[shard - 1]) if shard else 0)
-            pictures[row] = self._picture(shard, within)
+        for row, place in enumerate(places.tolist()):
+            pictures[row] = self._picture(*self._place(place))
         return pictures
+
+    def _place(self, place: int) -> tuple[int, int]:
+        """Return the shard that a picture is in, and its place there."""
+        shard = int(np.searchsorted(self.ends, place, side="right"))
+        return shard, place - (int(self.ends[shard - 1]) if shard else 0)
 
     def _picture(self, shard: int, within: int) -> Pixels:
         """Return one picture of a shard."""

@@ -30,6 +30,7 @@ from alexnet.train.batches import batches_for
 from alexnet.train.checkpoint import Checkpoint, TrainingState, load_checkpoint, load_tensors, save_checkpoint
 from alexnet.train.device import Carrier, arithmetic, channels_last, gpu_arithmetic
 from alexnet.train.evaluate import Errors, centre_views, count_errors, errors_of, ten_views
+from alexnet.train.readers import read_ahead, reader_threads
 from alexnet.train.schedule import after_epoch
 from alexnet.train.sgd import PaperSgd, parameter_groups
 
@@ -192,8 +193,8 @@ class SmallTrainer:
         view = ten_views if crops == CROPS else centre_views
         self.network.eval()
         with torch.inference_mode():
-            for start in range(0, len(pictures), ASKED // crops):
-                seen = view(pictures[start : start + ASKED // crops], self.carrier.mean, crop, recipe.data.divisor)
+            for read in read_ahead(pictures, slice(None), ASKED // crops, reader_threads(self.device)):
+                seen = view(read, self.carrier.mean, crop, recipe.data.divisor)
                 answers = self._logits(seen).softmax(dim=1)
                 yield answers.reshape(crops, -1, answers.shape[1]).mean(dim=0).cpu()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,26 +53,35 @@ def draw_views(
     return Views(corners[0], corners[1], mirrored, shifts.astype(np.float32))
 
 
-def cut_crops(pictures: Pixels, views: Views, crops: Pixels) -> None:
+def cut_crops(pictures: Sequence[Pixels] | Pixels, views: Views, crops: Pixels) -> None:
     """Write each picture's crop as bytes into `crops`, uint8 [N, crop, crop, 3], not yet mirrored: what a GPU takes."""
     crop = crops.shape[1]
     for place, (top, left) in enumerate(zip(views.tops.tolist(), views.lefts.tolist(), strict=True)):
-        crops[place] = pictures[place, top : top + crop, left : left + crop]
+        crops[place] = pictures[place][top : top + crop, left : left + crop]
 
 
-def render_views(pictures: Pixels, statistics: Statistics, views: Views, crop: int, divisor: float = 1.0) -> Floats:
+def render_views(
+    pictures: Sequence[Pixels] | Pixels,
+    statistics: Statistics,
+    views: Views,
+    crop: int,
+    divisor: float = 1.0,
+    out: Floats | None = None,
+) -> Floats:
     """Return one training view of each picture: float32 [N, crop, crop, 3], less the mean, over `divisor`.
 
-    `pictures` is uint8 [N, S, S, 3]. The mean is subtracted at the pixels the crop was taken from. A mirrored view is
-    the mirrored bytes less the mirrored mean, so that all arithmetic runs over whole rows of crop * 3 values.
+    `pictures` is N of uint8 [S, S, 3]; the views are written into `out` where it is given. The mean is subtracted at
+    the pixels the crop was taken from. A mirrored view is the mirrored bytes less the mirrored mean, so that all
+    arithmetic runs over whole rows of crop * 3 values.
     """
     number, side = len(pictures), statistics.mean.shape[0]
-    rendered = np.empty((number, crop, crop * 3), dtype=np.float32)
+    finished = np.empty((number, crop, crop, 3), dtype=np.float32) if out is None else out
+    rendered = finished.reshape(number, crop, crop * 3)
     means = [np.ascontiguousarray(mean).reshape(side, side * 3) for mean in (statistics.mean, statistics.mean[:, ::-1])]
     shifts = np.tile(views.shifts, (1, crop))
     for place in range(number):
         top, left, mirrored = int(views.tops[place]), int(views.lefts[place]), bool(views.mirrored[place])
-        pixels = pictures[place, top : top + crop, left : left + crop]
+        pixels = pictures[place][top : top + crop, left : left + crop]
         first = left
         if mirrored:
             # As elements of three bytes a pixel keeps the order of its colours.
@@ -83,7 +93,7 @@ def render_views(pictures: Pixels, statistics: Statistics, views: Views, crop: i
         row += shifts[place]
     if divisor != 1.0:
         rendered /= np.float32(divisor)
-    return rendered.reshape(number, crop, crop, 3)
+    return finished
 
 
 def augment_batch(

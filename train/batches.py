@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,13 +17,12 @@ from alexnet.train.augment import Views, cut_crops, draw_views, draws, render_vi
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
 from alexnet.train.mesh import World
+from alexnet.train.readers import Buffers, reader_threads
 
 # Uses of a place's random generator: one number each, so that no two draws share a stream.
 ORDER, VIEWS, DROPOUT = 0, 1, 2
 # Batches prepared ahead of the one that trains.
 AHEAD = 2
-# The most threads that one batch is read by: more would wait for memory and for each other.
-MOST_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ class Batches:
     world: World = field(default_factory=World)
     on_device: bool = False
     threads: int = 1
+    buffers: Buffers = field(default_factory=Buffers, repr=False)
 
     @property
     def number(self) -> int:
@@ -109,7 +108,9 @@ class Batches:
         labels = torch.from_numpy(self.part.labels[mine])
         if self.on_device:
             return self._crops(mine, seen, readers), seen, labels
-        rendered = render_views(self.part.pictures[mine], self.statistics, seen, crop, self.recipe.data.divisor)
+        pictures = [self.part.pictures[place] for place in mine.tolist()]
+        rendered = self.buffers.take((len(mine), crop, crop, 3))
+        render_views(pictures, self.statistics, seen, crop, self.recipe.data.divisor, rendered)
         return torch.from_numpy(rendered), seen, labels
 
     def _crops(self, chosen: npt.NDArray[np.int64], views: Views, readers: ThreadPoolExecutor) -> torch.Tensor:
@@ -121,7 +122,7 @@ class Batches:
 
         def read(first: int) -> None:
             part = slice(first, first + size)
-            cut_crops(self.part.pictures[chosen[part]], views.part(part), target[part])
+            cut_crops([self.part.pictures[place] for place in chosen[part].tolist()], views.part(part), target[part])
 
         list(readers.map(read, range(0, len(chosen), size)))
         return crops
@@ -130,13 +131,5 @@ class Batches:
 def batches_for(
     device: torch.device, part: Part, statistics: Statistics, recipe: Recipe, world: World | None = None
 ) -> Batches:
-    """Return the batches that a network on `device` trains on.
-
-    A CPU's cores are the network's: one thread renders beside it. A GPU takes bytes, and all the cores that this rank
-    has of its machine read them.
-    """
-    world = world or World()
-    if device.type == "cpu":
-        return Batches(part, statistics, recipe, world)
-    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return Batches(part, statistics, recipe, world, on_device=True, threads=min(max(1, cores), MOST_THREADS))
+    """Return the batches that a network on `device` trains on: rendered for a CPU, bytes for a GPU."""
+    return Batches(part, statistics, recipe, world or World(), device.type != "cpu", reader_threads(device))

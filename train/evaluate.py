@@ -14,6 +14,7 @@ from alexnet.train.columns import SplitNetwork
 from alexnet.train.data.folder import Pictures
 from alexnet.train.mesh import World
 from alexnet.train.network import Network
+from alexnet.train.readers import read_ahead, reader_threads
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -63,13 +64,19 @@ def _planes(values: torch.Tensor, divisor: float) -> torch.Tensor:
 
 
 def centre_probabilities(
-    network: AnyNetwork, pictures: Pictures, mean: Floats, *, divisor: float = 1.0, batch: int = 128
+    network: AnyNetwork,
+    pictures: Pictures,
+    mean: Floats,
+    *,
+    divisor: float = 1.0,
+    batch: int = 128,
+    part: slice = slice(None),
 ) -> Iterator[torch.Tensor]:
-    """Yield the softmax outputs [n, classes] of the centre crops, a batch at a time."""
+    """Yield the softmax outputs [n, classes] of the centre crops of the pictures of `part`, a batch at a time."""
     crop, there = network.architecture.crop, torch.tensor(mean, device=_device(network))
     with torch.inference_mode():
-        for start in range(0, len(pictures), batch):
-            crops = centre_views(pictures[start : start + batch], there, crop, divisor)
+        for read in read_ahead(pictures, part, batch, reader_threads(there.device)):
+            crops = centre_views(read, there, crop, divisor)
             yield network(crops).float().softmax(dim=1).cpu()
 
 
@@ -79,8 +86,8 @@ def ten_crop_batches(
     """Yield [n, classes]: the average of the softmax outputs of each picture's ten crops, a batch at a time."""
     crop, there = network.architecture.crop, torch.tensor(mean, device=_device(network))
     with torch.inference_mode():
-        for start in range(0, len(pictures), batch):
-            crops = ten_views(pictures[start : start + batch], there, crop, divisor)
+        for read in read_ahead(pictures, slice(None), batch, reader_threads(there.device)):
+            crops = ten_views(read, there, crop, divisor)
             probabilities = network(crops).float().softmax(dim=1)
             yield probabilities.reshape(CROPS, -1, probabilities.shape[1]).mean(dim=0).cpu()
 
@@ -131,7 +138,7 @@ def evaluate_centre(
     training = network.training
     network.eval()
     share = world.share(len(labels))
-    mine = centre_probabilities(network, pictures[share], mean, divisor=divisor, batch=batch)
+    mine = centre_probabilities(network, pictures, mean, divisor=divisor, batch=batch, part=share)
     counts = world.sum_over_data(count_errors(mine, labels[share]))
     network.train(training)
     return errors_of(counts)

@@ -22,10 +22,10 @@ SHARE_OF_MEMORY = 0.7
 
 
 class Pictures(Protocol):
-    """Pictures uint8 [N, S, S, 3], in memory or in shards: anything that gives some of them by slice or indices."""
+    """Pictures uint8 [N, S, S, 3], in memory or in shards: some of them by slice or indices, or one by its index."""
 
     def __getitem__(self, chosen: Any, /) -> npt.NDArray[np.uint8]:
-        """Return the chosen pictures."""
+        """Return the chosen pictures [n, S, S, 3], or the one [S, S, 3]."""
         ...
 
     def __len__(self) -> int:

@@ -50,6 +50,10 @@ def test_raw_shards_hold_what_the_folder_gives(data: Path, tmp_path: Path, monke
     train = load_part(data, "train", Preprocessing(72)).pictures
     assert np.array_equal(prepared.parts["train"].pictures[chosen], train[chosen])
     assert np.array_equal(prepared.parts["train"].pictures[3:9], train[3:9])
+    one = prepared.parts["train"].pictures
+    assert all(np.array_equal(one[place], train[place]) for place in (0, 3, len(train) - 1, -1))
+    with pytest.raises(IndexError):
+        one[len(train)]
     assert len(list((tmp_path / "out").glob("train-*.raw"))) == 6
 
 
