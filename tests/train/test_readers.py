@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet.train.readers import MOST_BUFFERS, Buffers, read_ahead, reader_threads
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (11, 4, 4, 3), dtype=np.uint8)
+
+
+class Waiting:
+    """Pictures that answer once `readers` ask at a time, and note what was asked for."""
+
+    def __init__(self, readers: int) -> None:
+        self.asked: list[slice] = []
+        self.together = threading.Barrier(readers, timeout=30)
+
+    def __len__(self) -> int:
+        return len(PICTURES)
+
+    def __getitem__(self, chosen: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        self.asked.append(chosen)
+        self.together.wait()
+        return PICTURES[chosen]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("part", "sizes"), [(slice(None), [4, 4, 3]), (slice(2, 9), [4, 3]), (slice(5, 5), [])])
+def test_pictures_come_in_their_order(threads: int, part: slice, sizes: list[int]) -> None:
+    found = list(read_ahead(PICTURES, part, 4, threads))
+    assert [len(batch) for batch in found] == sizes
+    assert np.array_equal(np.concatenate([PICTURES[:0], *found]), PICTURES[part])
+
+
+def test_threads_read_beside_each_other_and_no_further_ahead_than_they_are() -> None:
+    waiting = Waiting(2)
+    reading = read_ahead(waiting, slice(0, 10), 1, 2)
+    next(reading)
+    assert len(waiting.asked) <= 3
+    assert len(list(reading)) == 9
+
+
+def test_beside_a_gpu_the_ranks_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 24)
+    gpu = torch.device("cuda")
+    assert reader_threads(gpu) == 16
+    for ranks, threads in (("4", 6), ("48", 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+        assert reader_threads(gpu) == threads
+    assert reader_threads(torch.device("cpu")) == 1
+
+
+def test_an_array_is_used_again_only_when_nothing_holds_it() -> None:
+    buffers = Buffers()
+    first = torch.from_numpy(buffers.take((2, 3)))
+    first.fill_(1)
+    view = first.permute(1, 0)
+    del first
+    second = buffers.take((2, 3))
+    second.fill(2)
+    assert view.tolist() == [[1, 1], [1, 1], [1, 1]]
+    address = view.data_ptr()
+    del view
+    smaller = buffers.take((1, 3))
+    assert torch.from_numpy(smaller).data_ptr() == address
+    assert len(buffers.arrays) == 2
+
+
+def test_whoever_collects_batches_gets_arrays_of_their_own() -> None:
+    buffers = Buffers()
+    held = [buffers.take((2,)) for _ in range(MOST_BUFFERS + 3)]
+    for number, array in enumerate(held):
+        array.fill(number)
+    assert [int(array[0]) for array in held] == list(range(MOST_BUFFERS + 3))
+    assert len(buffers.arrays) == MOST_BUFFERS
