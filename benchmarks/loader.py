@@ -6,11 +6,14 @@
 Both make the paper's training view of each picture (section 4.1): random 224 crop, mirror, colour noise, mean. The
 peer reads each JPEG from its folder, decodes, resizes and crops it with Pillow, and does the arithmetic with numpy. One
 thread each, in turns, so that the figures are pictures a second and core.
+
+What a GPU is fed with are crops as bytes: their rate is that of all cores, from RAW and from JPEG shards.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from itertools import islice
@@ -23,9 +26,9 @@ from PIL import Image
 
 from alexnet.architecture import layer_table
 from alexnet.progress import counted
-from alexnet.recipe import AugmentRecipe, Recipe, SgdRecipe
-from alexnet.train.augment import draw_views, draws, render_views
-from alexnet.train.batches import Batches
+from alexnet.recipe import Recipe, SgdRecipe
+from alexnet.train.augment import draws
+from alexnet.train.batches import Batches, batches_for
 from alexnet.train.data.generator import make_pictures
 from alexnet.train.data.prepare import prepare
 from alexnet.train.data.shards import Prepared, open_prepared
@@ -35,14 +38,15 @@ from alexnet.train.sgd import PaperSgd
 CROP, BATCH = 224, 128
 
 
-def from_shards(prepared: Prepared, batch: int) -> int:
-    """Make one batch of views from RAW shards and return the number of pictures."""
-    part = prepared.parts["train"]
-    random = draws(0, batch)
-    chosen = random.integers(0, len(part.labels), BATCH)
-    side = prepared.preprocessing.side
-    views = draw_views(BATCH, side, CROP, prepared.statistics, AugmentRecipe(), random)
-    return len(render_views(part.pictures[chosen], prepared.statistics, views, CROP))
+def batches_of(prepared: Prepared, device: str) -> Batches:
+    """Return the training batches of a prepared data set for a kind of device."""
+    recipe = Recipe(sgd=SgdRecipe(batch=BATCH))
+    return batches_for(torch.device(device), prepared.parts["train"], prepared.statistics, recipe)
+
+
+def epoch_of(batches: Batches, epoch: int) -> int:
+    """Make the batches of a whole epoch, let each go, and return the number of pictures."""
+    return sum(batch.pictures for batch in batches.epoch(epoch, 0))
 
 
 def from_folder(files: list[Path], prepared: Prepared, batch: int) -> int:
@@ -64,6 +68,18 @@ def from_folder(files: list[Path], prepared: Prepared, batch: int) -> int:
         shift = statistics.eigenvectors @ (0.1 * random.standard_normal(3) * np.sqrt(statistics.eigenvalues))
         out[place] = values + shift
     return len(out)
+
+
+def bytes_rate(folder: Path, out: Path, form: str) -> float:
+    """Return the pictures a second that all cores cut for a GPU from shards of a form, whole epochs of two seconds."""
+    with counted(f"preparing {form}") as count:
+        prepare(str(folder), out, side=256, form=form, quality=95, workers=2, strict=False, progress=count)
+    batches = batches_of(open_prepared(out), "cuda")
+    epoch_of(batches, 0)
+    pictures, epoch, began = 0, 1, time.perf_counter()
+    while time.perf_counter() < began + 2:
+        pictures, epoch = pictures + epoch_of(batches, epoch), epoch + 1
+    return pictures / (time.perf_counter() - began)
 
 
 def wait_share(prepared: Prepared, batch: int = 32) -> float:
@@ -101,12 +117,13 @@ def main() -> None:
             with counted("preparing") as count:
                 prepare(str(folder), data, side=256, form="raw", quality=95, workers=2, strict=False, progress=count)
         prepared = open_prepared(data)
+        batches = batches_of(prepared, "cpu")
         files = sorted(path for path in (folder / "train").rglob("*") if path.is_file())
-        from_shards(prepared, 0), from_folder(files, prepared, 0)
+        epoch_of(batches, 0), from_folder(files, prepared, 0)
         rates: dict[str, list[float]] = {"RAW shards": [], "folder and Pillow": []}
         for number in range(1, arguments.rounds + 1):
             began = time.process_time()
-            rates["RAW shards"].append(sum(from_shards(prepared, 8 * number + k) for k in range(8)))
+            rates["RAW shards"].append(epoch_of(batches, number))
             middle = time.process_time()
             rates["folder and Pillow"].append(from_folder(files, prepared, number))
             ended = time.process_time()
@@ -116,6 +133,10 @@ def main() -> None:
             print(f"{kind:18} {np.median(values):7.0f} pictures/s/core (min {min(values):.0f}, max {max(values):.0f})")
         ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
         print(f"ratio, median of {arguments.rounds} rounds: {np.median(ratios):.1f} (goal 10)")
+        for form in ("raw", "jpeg"):
+            print(
+                f"bytes for a GPU, {form.upper():4} shards  {bytes_rate(folder, Path(name) / form, form):7.0f} pictures/s"
+            )
         print(f"share of a training step of the full net, batch 32, that waits for data: {wait_share(prepared):.1%}")
 
 
