@@ -134,9 +134,8 @@ def main() -> None:
         ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
         print(f"ratio, median of {arguments.rounds} rounds: {np.median(ratios):.1f} (goal 10)")
         for form in ("raw", "jpeg"):
-            print(
-                f"bytes for a GPU, {form.upper():4} shards  {bytes_rate(folder, Path(name) / form, form):7.0f} pictures/s"
-            )
+            rate = bytes_rate(folder, Path(name) / form, form)
+            print(f"bytes for a GPU, {form.upper():4} shards  {rate:7.0f} pictures/s on {os.cpu_count()} cores")
         print(f"share of a training step of the full net, batch 32, that waits for data: {wait_share(prepared):.1%}")
 
 
