@@ -140,14 +140,18 @@ def test_more_uploads_than_there_is_room_for_are_told_to_try_again(
     assert sorted(statuses) == [200, 200, 503, 503, 503]
 
 
-def test_more_connections_than_there_is_room_for_are_refused(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served.server, "room", threading.BoundedSemaphore(1))
-    with socket.create_connection(served.server.server_address[:2]):  # type: ignore[arg-type]
-        assert served.ask("GET", "/").status == 503
-    until = time.monotonic() + 10
-    while (status := served.ask("GET", "/").status) != 200 and time.monotonic() < until:
-        time.sleep(0.01)
-    assert status == 200
+def test_more_connections_than_there_is_room_for_are_refused(served: Served) -> None:
+    room = served.server.room
+    assert all(room.acquire(timeout=10) for _ in range(server.CONNECTIONS - 1))
+    try:
+        with socket.create_connection(served.server.server_address[:2]):  # type: ignore[arg-type]
+            assert served.ask("GET", "/").status == 503
+        until = time.monotonic() + 10
+        while (status := served.ask("GET", "/").status) != 200 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert status == 200
+    finally:
+        room.release(server.CONNECTIONS - 1)
 
 
 def test_a_neighbour_that_has_gone_is_said(served: Served) -> None:
