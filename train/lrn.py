@@ -6,8 +6,11 @@ and knows no columns; these layers take the paper's constants as they are printe
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from alexnet.architecture import MapNorm, ResponseNorm
@@ -32,6 +35,33 @@ def power(s: Tensor, beta: float) -> Tensor:
     return s.pow(beta)
 
 
+class ResponseNormFunction(torch.autograd.Function):
+    """b = a / s^beta with s = k + the banded sum of a^2, and its gradient in one go.
+
+    With t = g / s^beta, for the gradient g of b, the gradient of a is t - 2 beta a band(t a / s): the band is
+    symmetric. Left to autograd, every step of the way up has two or three steps back, each over maps as large as the
+    layer's; written out, training the paper's network on a CPU spends half as long here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, weights: Tensor, k: Tensor, beta: float, groups: int) -> Tensor:
+        """Return b [N, channels, H, W]; `weights` is alpha times `band`, `k` is [channels]."""
+        s = functional.conv2d(a.square(), weights, k, groups=groups)
+        divisor = power(s, beta)
+        ctx.save_for_backward(a, s, divisor, weights)
+        ctx.beta, ctx.groups = beta, groups
+        return a / divisor
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        """Return the gradient of a, and none of the constants."""
+        a, s, divisor, weights = ctx.saved_tensors
+        through = gradient / divisor
+        summed = functional.conv2d((through * a).div_(s), weights, groups=ctx.groups)
+        return through.sub_(summed.mul_(a), alpha=2.0 * ctx.beta), None, None, None, None
+
+
 class LocalResponseNorm(nn.Module):
     """Normalisation across adjacent maps of [N, channels, H, W], of one column or of the whole layer.
 
@@ -51,9 +81,9 @@ class LocalResponseNorm(nn.Module):
     def forward(self, a: Tensor) -> Tensor:
         """Return the normalised maps, of the shape and type of `a`."""
         with torch.autocast(a.device.type, enabled=False):
-            wide = a.float()
-            s = functional.conv2d(wide.square(), self.band, self.get_buffer("k"), groups=self.groups)
-            return (wide / power(s, self.norm.beta)).to(a.dtype)
+            k = self.get_buffer("k")
+            b: Tensor = ResponseNormFunction.apply(a.float(), self.band, k, self.norm.beta, self.groups)  # type: ignore[no-untyped-call]
+            return b.to(a.dtype)
 
 
 class LocalMapNorm(nn.Module):

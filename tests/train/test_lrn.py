@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alexnet.architecture import MapNorm, ResponseNorm
-from alexnet.train.lrn import LocalMapNorm, LocalResponseNorm, band
+from alexnet.train.lrn import LocalMapNorm, LocalResponseNorm, ResponseNormFunction, band
 
 Wide = npt.NDArray[np.float64]
 
@@ -104,3 +107,29 @@ def test_map_norm_equals_its_formula() -> None:
     expected = a / (norm.k + norm.alpha * total) ** norm.beta
     found = LocalMapNorm(norm)(torch.from_numpy(a.astype(np.float32))).numpy()
     assert np.abs(found - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("beta", [0.75, 0.6])
+@pytest.mark.parametrize("scope", ["column", "layer"])
+def test_the_gradient_is_that_of_the_formula(beta: float, scope: Literal["column", "layer"]) -> None:
+    norm = ResponseNorm(5, 0.0625, beta, 2.0, scope)
+    layer = LocalResponseNorm(norm, 12, 2).double()
+    a = torch.randn(2, 12, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+
+    def normalised(a: torch.Tensor) -> torch.Tensor:
+        b: torch.Tensor = ResponseNormFunction.apply(a, layer.band, layer.k, beta, layer.groups)  # type: ignore[no-untyped-call]
+        return b
+
+    assert np.abs(normalised(a).numpy() - formula(a.numpy(), norm, 2)).max() < 1e-12
+    assert torch.autograd.gradcheck(normalised, [a.requires_grad_()], atol=1e-7)
+
+
+def test_bfloat16_maps_get_bfloat16_gradients() -> None:
+    layer = LocalResponseNorm(ResponseNorm(alpha=1e-3), 16, 2)
+    wide = (torch.randn(2, 16, 5, 5, generator=torch.Generator().manual_seed(0)) * 30).requires_grad_()
+    narrow = wide.detach().bfloat16().requires_grad_()
+    for maps in (wide, narrow):
+        layer(maps).float().square().sum().backward()
+    assert wide.grad is not None and narrow.grad is not None
+    assert narrow.grad.dtype == torch.bfloat16
+    assert (narrow.grad.float() - wide.grad).abs().max() < 0.02 * wide.grad.abs().max()
