@@ -32,6 +32,7 @@ from alexnet.train.batches import Batches, batches_for
 from alexnet.train.data.generator import make_pictures
 from alexnet.train.data.prepare import prepare
 from alexnet.train.data.shards import Prepared, open_prepared
+from alexnet.train.device import keep_memory
 from alexnet.train.network import Network, start_weights
 from alexnet.train.sgd import PaperSgd
 
@@ -116,6 +117,8 @@ def main() -> None:
             make_pictures(folder, seed=0, size=320, train=600, val=10, workers=2)
             with counted("preparing") as count:
                 prepare(str(folder), data, side=256, form="raw", quality=95, workers=2, strict=False, progress=count)
+        # As training sets it for its process; the peer has it too.
+        keep_memory()
         prepared = open_prepared(data)
         batches = batches_of(prepared, "cpu")
         files = sorted(path for path in (folder / "train").rglob("*") if path.is_file())

@@ -30,7 +30,7 @@ from alexnet.recipe import Precision, Recipe
 from alexnet.train.batches import batches_for
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
-from alexnet.train.device import Carrier, arithmetic, gpu_arithmetic, reading
+from alexnet.train.device import Carrier, arithmetic, reading, tune_process
 from alexnet.train.mesh import World
 from alexnet.train.network import Network, start_weights
 from alexnet.train.session import place
@@ -116,7 +116,7 @@ class OurLoop:
 
     def __call__(self) -> None:
         """Train on the next batch."""
-        gpu_arithmetic(self.recipe.compute.precision)
+        tune_process(self.device, self.recipe.compute.precision)
         ready = next(self.carried)
         self.waited += ready.batch.waited
         with arithmetic(self.device, self.recipe.compute.precision):
@@ -141,7 +141,7 @@ def timed(step: Callable[[], object], steps: int, device: torch.device) -> float
 
 def peak(device: torch.device, precision: Precision) -> float:
     """Return the multiply-adds a second of a large square matrix product, the best of several."""
-    gpu_arithmetic(precision)
+    tune_process(device, precision)
     side, kind = 8192 if device.type == "cuda" else 2048, torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
     return side**3 / min(timed(lambda: torch.mm(left, right), 3, device) for _ in range(4))

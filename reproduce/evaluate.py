@@ -71,7 +71,7 @@ def _evaluate_run(run: Run, data: AnyData, best: bool, batch: int, count: Count,
     from alexnet.reproduce.training_facts import choose_device
     from alexnet.train.checkpoint import load_checkpoint, load_weights
     from alexnet.train.data.statistics import Statistics
-    from alexnet.train.device import channels_last, gpu_arithmetic
+    from alexnet.train.device import channels_last, tune_process
     from alexnet.train.evaluate import centre_probabilities, count_errors, errors_of, ten_crop_batches
     from alexnet.train.network import Network
 
@@ -79,7 +79,7 @@ def _evaluate_run(run: Run, data: AnyData, best: bool, batch: int, count: Count,
     network = Network(layer_table(recipe.network))
     load_weights(network, load_checkpoint(run, best), run)
     found = choose_device(device)
-    gpu_arithmetic("fp32")
+    tune_process(found, "fp32")
     network.to(found).eval()
     if found.type == "cuda":
         channels_last(network)

@@ -28,7 +28,7 @@ from alexnet.reproduce.small_data import SmallData
 from alexnet.run import Run
 from alexnet.train.batches import batches_for
 from alexnet.train.checkpoint import Checkpoint, TrainingState, load_checkpoint, load_tensors, save_checkpoint
-from alexnet.train.device import Carrier, arithmetic, channels_last, gpu_arithmetic
+from alexnet.train.device import Carrier, arithmetic, channels_last, tune_process
 from alexnet.train.evaluate import Errors, centre_views, count_errors, errors_of, ten_views
 from alexnet.train.readers import read_ahead, reader_threads
 from alexnet.train.schedule import after_epoch
@@ -88,7 +88,7 @@ class SmallTrainer:
         self.member, self.data, self.device = member, data, device
         self.run = Run(folder)
         recipe = member.recipe
-        gpu_arithmetic(recipe.compute.precision)
+        tune_process(device, recipe.compute.precision)
         self.network = member.network.to(device)
         # The layout that the views come in, which a CPU's bfloat16 convolutions need to be fast.
         channels_last(self.network)

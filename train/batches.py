@@ -17,7 +17,7 @@ from alexnet.train.augment import Views, cut_crops, draw_views, draws, render_vi
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
 from alexnet.train.mesh import World
-from alexnet.train.readers import Buffers, reader_threads
+from alexnet.train.readers import reader_threads
 
 # Uses of a place's random generator: one number each, so that no two draws share a stream.
 ORDER, VIEWS, DROPOUT = 0, 1, 2
@@ -57,7 +57,6 @@ class Batches:
     world: World = field(default_factory=World)
     on_device: bool = False
     threads: int = 1
-    buffers: Buffers = field(default_factory=Buffers, repr=False)
 
     @property
     def number(self) -> int:
@@ -75,8 +74,9 @@ class Batches:
         with ThreadPoolExecutor(max_workers=1) as pool, ThreadPoolExecutor(self.threads) as readers:
             ahead: list[Future[tuple[torch.Tensor, Views, torch.Tensor]]] = []
             for number in range(first, self.number):
-                while len(ahead) <= AHEAD and number + len(ahead) < self.number:
-                    ahead.append(pool.submit(self._prepare, epoch, number + len(ahead), order, augment, readers))
+                while len(ahead) <= AHEAD and (later := number + len(ahead)) < self.number:
+                    crops = self._room(later)
+                    ahead.append(pool.submit(self._prepare, epoch, later, order, augment, crops, readers))
                 began = time.perf_counter()
                 crops, views, labels = ahead.pop(0).result()
                 pictures = len(order[number * self.recipe.sgd.batch : (number + 1) * self.recipe.sgd.batch])
@@ -95,9 +95,10 @@ class Batches:
         number: int,
         order: npt.NDArray[np.int64],
         augment: AugmentRecipe,
+        crops: torch.Tensor,
         readers: ThreadPoolExecutor,
     ) -> tuple[torch.Tensor, Views, torch.Tensor]:
-        """Return the views and labels of this rank's share of one batch."""
+        """Return the crops, views and labels of this rank's share of one batch, the crops written into `crops`."""
         size, crop = self.recipe.sgd.batch, self.recipe.network.crop
         chosen = order[number * size : (number + 1) * size]
         random = draws(self.recipe.seed, VIEWS, epoch, number)
@@ -107,16 +108,28 @@ class Batches:
         mine, seen = chosen[share], views.part(share)
         labels = torch.from_numpy(self.part.labels[mine])
         if self.on_device:
-            return self._crops(mine, seen, readers), seen, labels
-        pictures = [self.part.pictures[place] for place in mine.tolist()]
-        rendered = self.buffers.take((len(mine), crop, crop, 3))
-        render_views(pictures, self.statistics, seen, crop, self.recipe.data.divisor, rendered)
-        return torch.from_numpy(rendered), seen, labels
+            self._cut(mine, seen, crops, readers)
+        else:
+            pictures = [self.part.pictures[place] for place in mine.tolist()]
+            render_views(pictures, self.statistics, seen, crop, self.recipe.data.divisor, crops.numpy())
+        return crops, seen, labels
 
-    def _crops(self, chosen: npt.NDArray[np.int64], views: Views, readers: ThreadPoolExecutor) -> torch.Tensor:
-        """Return the crops of the chosen pictures as bytes [n, crop, crop, 3], every reader's part of them written."""
-        shape = (len(chosen), self.recipe.network.crop, self.recipe.network.crop, 3)
-        crops = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+    def _room(self, number: int) -> torch.Tensor:
+        """Return where the crops of this rank's share of a batch go, [n, crop, crop, 3].
+
+        The thread that trains takes it: what it leaves is found again there and not by the threads that write.
+        """
+        share = self.world.share(min(self.recipe.sgd.batch, len(self.part.labels) - number * self.recipe.sgd.batch))
+        shape = (share.stop - share.start, self.recipe.network.crop, self.recipe.network.crop, 3)
+        if self.on_device:
+            return torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+        # numpy, where torch does not, asks the kernel for large pages.
+        return torch.from_numpy(np.empty(shape, dtype=np.float32))
+
+    def _cut(
+        self, chosen: npt.NDArray[np.int64], views: Views, crops: torch.Tensor, readers: ThreadPoolExecutor
+    ) -> None:
+        """Write the crops of the chosen pictures as bytes, every reader a part of them."""
         target = crops.numpy()
         size = math.ceil(len(chosen) / self.threads) or 1
 
@@ -125,7 +138,6 @@ class Batches:
             cut_crops([self.part.pictures[place] for place in chosen[part].tolist()], views.part(part), target[part])
 
         list(readers.map(read, range(0, len(chosen), size)))
-        return crops
 
 
 def batches_for(

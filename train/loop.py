@@ -32,7 +32,7 @@ from alexnet.train.checkpoint import (
 from alexnet.train.columns import split_state
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
-from alexnet.train.device import Carrier, DeviceBatch, arithmetic, gpu_arithmetic, reading
+from alexnet.train.device import Carrier, DeviceBatch, arithmetic, reading, tune_process
 from alexnet.train.diagnose import first_not_finite, stuck
 from alexnet.train.evaluate import AnyNetwork, evaluate_centre
 from alexnet.train.mesh import World
@@ -69,7 +69,7 @@ class Trainer:
         sgd = self.recipe.sgd
         self.device = next(self.network.parameters()).device
         self.batches = batches_for(self.device, self.train, self.statistics, self.recipe, self.world)
-        gpu_arithmetic(self.recipe.compute.precision)
+        tune_process(self.device, self.recipe.compute.precision)
         mean = torch.from_numpy(self.statistics.mean).to(self.device)
         self.carrier = Carrier(self.device, mean, self.recipe.data.divisor, self.batches.on_device)
         # Not dynamic: the smaller last batch of an epoch gets code of its own, and the others keep theirs.

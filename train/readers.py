@@ -1,11 +1,8 @@
-"""Pictures read ahead of the network by as many threads as its device leaves, and the arrays they are rendered into."""
+"""Pictures read ahead of the network, by as many threads as its device leaves."""
 
 from __future__ import annotations
 
-import math
 import os
-import sys
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,8 +15,6 @@ from alexnet.train.data.folder import Pictures
 
 # More threads than these would wait for memory and for each other.
 MOST = 16
-# More arrays than these are not kept: somebody is collecting batches.
-MOST_BUFFERS = 8
 
 
 def reader_threads(device: torch.device) -> int:
@@ -47,25 +42,3 @@ def read_ahead(pictures: Pictures, part: slice, batch: int, threads: int) -> Ite
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
-
-
-class Buffers:
-    """Float arrays that are used again once nothing holds them: the kernel clears every page of a new one."""
-
-    def __init__(self) -> None:
-        """Begin with none."""
-        self.arrays: list[npt.NDArray[np.float32]] = []
-        self.lock = threading.Lock()
-
-    def take(self, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Return an array of `shape` whose values are whatever was there; it is free again when all views of it end."""
-        size = math.prod(shape)
-        with self.lock:
-            for place in range(len(self.arrays)):
-                # Two references: the list's and the argument's own. A view, or a tensor over one, holds one more.
-                if self.arrays[place].size >= size and sys.getrefcount(self.arrays[place]) <= 2:
-                    return self.arrays[place][:size].reshape(shape)
-            made = np.empty(size, dtype=np.float32)
-            if len(self.arrays) < MOST_BUFFERS:
-                self.arrays.append(made)
-            return made.reshape(shape)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,3 +78,27 @@ def test_float32_is_float32_on_a_gpu_unless_a_recipe_says_tf32() -> None:
         assert torch.backends.cudnn.allow_tf32 is tf32
         assert torch.backends.cuda.matmul.allow_tf32 is tf32
         assert torch.backends.cudnn.benchmark
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_that_tensors_leave_is_not_cleared_again() -> None:
+    # In a process of its own: the setting is for good.
+    program = """
+import ctypes, resource
+from alexnet.train.device import keep_memory
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = ctypes.c_void_p(library.malloc(ctypes.c_size_t(1 << 28)))
+    ctypes.memset(block, 1, 1 << 28)
+    library.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+usual = [faults(), faults()]
+keep_memory()
+print(*usual, faults(), faults())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    *before, first, again = map(int, done.stdout.split())
+    assert min(before) > 100, "this kernel's pages are huge: the test shows nothing"
+    assert again < first // 10

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet.train.readers import MOST_BUFFERS, Buffers, read_ahead, reader_threads
+from alexnet.train.readers import read_ahead, reader_threads
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (11, 4, 4, 3), dtype=np.uint8)
 
@@ -53,28 +53,3 @@ def test_beside_a_gpu_the_ranks_of_a_machine_share_its_cores(monkeypatch: pytest
         monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
         assert reader_threads(gpu) == threads
     assert reader_threads(torch.device("cpu")) == 1
-
-
-def test_an_array_is_used_again_only_when_nothing_holds_it() -> None:
-    buffers = Buffers()
-    first = torch.from_numpy(buffers.take((2, 3)))
-    first.fill_(1)
-    view = first.permute(1, 0)
-    del first
-    second = buffers.take((2, 3))
-    second.fill(2)
-    assert view.tolist() == [[1, 1], [1, 1], [1, 1]]
-    address = view.data_ptr()
-    del view
-    smaller = buffers.take((1, 3))
-    assert torch.from_numpy(smaller).data_ptr() == address
-    assert len(buffers.arrays) == 2
-
-
-def test_whoever_collects_batches_gets_arrays_of_their_own() -> None:
-    buffers = Buffers()
-    held = [buffers.take((2,)) for _ in range(MOST_BUFFERS + 3)]
-    for number, array in enumerate(held):
-        array.fill(number)
-    assert [int(array[0]) for array in held] == list(range(MOST_BUFFERS + 3))
-    assert len(buffers.arrays) == MOST_BUFFERS
