@@ -53,7 +53,7 @@ class ResponseNormFunction(torch.autograd.Function):
         return a / divisor
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the gradient of a, and none of the constants."""
         a, s, divisor, weights = ctx.saved_tensors
