@@ -32,8 +32,8 @@ def start(network: NetworkRecipe) -> dict[str, torch.Tensor]:
 
 
 def batches(architecture: Architecture, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    # Three of the seeds 0 to 9 meet a near tie, in a window of a pooling or at the zero of a ReLU, that two networks whose
-    # sums differ in the last bit resolve otherwise: a gradient takes another way, and weights differ by up to 1.9e-5.
+    # Three of the seeds 0 to 9 meet a near tie, in a window of a pooling or at the zero of a ReLU, which two networks
+    # whose sums differ in the last bit resolve otherwise: a gradient takes another way, and weights differ by 1.9e-5.
     generator = torch.Generator().manual_seed(1)
     crops = [torch.randn(size, 3, architecture.crop, architecture.crop, generator=generator) * 60 for _ in range(STEPS)]
     return [(crop, torch.randint(architecture.classes, (size,), generator=generator)) for crop in crops]
