@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,25 +12,10 @@ from alexnet.train.augment import cut_crops
 from alexnet.train.batches import Batches, batches_for
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics, measure_statistics
+from tests.train.watched import AskedTogether
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (45, 72, 72, 3), dtype=np.uint8)
 PART = Part(PICTURES, np.arange(45) % 3, [str(number) for number in range(45)])
-
-
-class Watched:
-    """Pictures that note which of them were asked for, and answer once `readers` ask at a time."""
-
-    def __init__(self, readers: int) -> None:
-        self.asked: list[int] = []
-        self.together = threading.Barrier(readers, timeout=30)
-
-    def __len__(self) -> int:
-        return len(PICTURES)
-
-    def __getitem__(self, chosen: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        self.asked.append(int(chosen))
-        self.together.wait()
-        return PICTURES[chosen]
 
 
 @pytest.fixture
@@ -60,7 +43,7 @@ def test_many_threads_cut_the_crops_that_the_draws_say(statistics: Statistics, r
 
 
 def test_threads_read_every_picture_once_an_epoch_beside_each_other(statistics: Statistics, recipe: Recipe) -> None:
-    watched = Watched(3)
+    watched = AskedTogether(PICTURES, 3)
     even = replace(recipe, sgd=replace(recipe.sgd, batch=15))
     batches = Batches(replace(PART, pictures=watched), statistics, even, on_device=True, threads=3)
     assert len(list(batches.epoch(0, 0))) == 3

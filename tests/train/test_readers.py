@@ -1,32 +1,15 @@
 from __future__ import annotations
 
 import os
-import threading
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from alexnet.train.readers import read_ahead, reader_threads
+from tests.train.watched import AskedTogether
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (11, 4, 4, 3), dtype=np.uint8)
-
-
-class Waiting:
-    """Pictures that answer once `readers` ask at a time, and note what was asked for."""
-
-    def __init__(self, readers: int) -> None:
-        self.asked: list[slice] = []
-        self.together = threading.Barrier(readers, timeout=30)
-
-    def __len__(self) -> int:
-        return len(PICTURES)
-
-    def __getitem__(self, chosen: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        self.asked.append(chosen)
-        self.together.wait()
-        return PICTURES[chosen]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -38,7 +21,7 @@ def test_pictures_come_in_their_order(threads: int, part: slice, sizes: list[int
 
 
 def test_threads_read_beside_each_other_and_no_further_ahead_than_they_are() -> None:
-    waiting = Waiting(2)
+    waiting = AskedTogether(PICTURES, 2)
     reading = read_ahead(waiting, slice(0, 10), 1, 2)
     next(reading)
     assert len(waiting.asked) <= 3
