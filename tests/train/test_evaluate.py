@@ -9,6 +9,7 @@ from alexnet.crops import ten_crops
 from alexnet.recipe import Recipe
 from alexnet.train.evaluate import evaluate_centre, ten_crop_probabilities
 from alexnet.train.network import Network, start_weights
+from tests.train.watched import AskedTogether
 
 RANDOM = np.random.default_rng(0)
 PICTURES = RANDOM.integers(0, 256, (5, 72, 72, 3), dtype=np.uint8)
@@ -49,3 +50,11 @@ def test_the_mode_is_restored(network: Network) -> None:
     network.train()
     evaluate_centre(network, PICTURES, np.zeros(5, dtype=np.int64), MEAN)
     assert network.training
+
+
+def test_validation_holds_a_batch_of_pictures_at_a_time(network: Network) -> None:
+    watched = AskedTogether(PICTURES, 1)
+    labels = np.array([6, 6, 2, 1, 0])
+    found = evaluate_centre(network, watched, labels, MEAN, batch=2)
+    assert watched.asked == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert found == evaluate_centre(network, PICTURES, labels, MEAN, batch=2)
