@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help setup data train test test-slow test-gpu test-browser lint format typed ops benchmark benchmark-gpu clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## create .venv from the pinned constraints
 
@@ -36,10 +36,6 @@ test: $(INSTALLED)  ## run the quick tests
 
 test-slow: $(INSTALLED)  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
-
-benchmark-gpu: $(INSTALLED)  ## measure training and inference on an NVIDIA GPU
-	$(BIN)/python benchmarks/train.py
-	$(BIN)/python benchmarks/runtime.py --gpu
 
 test-gpu: $(INSTALLED)  ## run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu
@@ -74,6 +70,10 @@ $(OPS): $(wildcard alexnet/ops/*.cc alexnet/ops/*.h)
 benchmark: $(INSTALLED)  ## measure the headline numbers
 	$(BIN)/python benchmarks/embedded_pictures.py
 	$(BIN)/python benchmarks/runtime.py
+
+benchmark-gpu: $(INSTALLED)  ## measure training and inference on an NVIDIA GPU
+	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/runtime.py --gpu
 
 clean:  ## remove builds and caches; data, runs and .venv stay
 	rm -rf build dist alexnet/ops/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 class ParserError(Protocol):
     """IParserError: one fault that the ONNX parser found."""
 
-    def desc(self) -> str: ...  # noqa: D102
-    def node_name(self) -> str: ...  # noqa: D102
-    def node_operator(self) -> str: ...  # noqa: D102
-    def local_function_stack(self) -> list[str]: ...  # noqa: D102
+    def desc(self) -> str: ...
+    def node_name(self) -> str: ...
+    def node_operator(self) -> str: ...
+    def local_function_stack(self) -> list[str]: ...
 
 
 class OnnxParser(Protocol):
@@ -24,8 +24,8 @@ class OnnxParser(Protocol):
 
     num_errors: int
 
-    def parse(self, model: bytes, path: str | None = None) -> bool: ...  # noqa: D102
-    def get_error(self, index: int) -> ParserError: ...  # noqa: D102
+    def parse(self, model: bytes, path: str | None = None) -> bool: ...
+    def get_error(self, index: int) -> ParserError: ...
 
 
 class Tensor(Protocol):
@@ -40,22 +40,20 @@ class Network(Protocol):
 
     num_layers: int
 
-    def get_input(self, index: int) -> Tensor: ...  # noqa: D102
+    def get_input(self, index: int) -> Tensor: ...
 
 
 class Profile(Protocol):
     """IOptimizationProfile."""
 
-    def set_shape(  # noqa: D102
-        self, input: str, min: tuple[int, ...], opt: tuple[int, ...], max: tuple[int, ...]
-    ) -> None: ...
+    def set_shape(self, input: str, min: tuple[int, ...], opt: tuple[int, ...], max: tuple[int, ...]) -> None: ...
 
 
 class TimingCache(Protocol):
     """ITimingCache."""
 
-    def combine(self, input_cache: TimingCache, ignore_mismatch: bool) -> bool: ...  # noqa: D102
-    def serialize(self) -> bytes: ...  # noqa: D102
+    def combine(self, input_cache: TimingCache, ignore_mismatch: bool) -> bool: ...
+    def serialize(self) -> bytes: ...
 
 
 class Config(Protocol):
@@ -66,23 +64,23 @@ class Config(Protocol):
     progress_monitor: Any
     num_compute_capabilities: int
 
-    def add_optimization_profile(self, profile: Profile) -> int: ...  # noqa: D102
-    def set_flag(self, flag: Any) -> None: ...  # noqa: D102
-    def clear_flag(self, flag: Any) -> None: ...  # noqa: D102
-    def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None: ...  # noqa: D102
-    def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache | None: ...  # noqa: D102
-    def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool: ...  # noqa: D102
-    def get_timing_cache(self) -> TimingCache | None: ...  # noqa: D102
-    def set_compute_capability(self, compute_capability: Any, index: int) -> bool: ...  # noqa: D102
+    def add_optimization_profile(self, profile: Profile) -> int: ...
+    def set_flag(self, flag: Any) -> None: ...
+    def clear_flag(self, flag: Any) -> None: ...
+    def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None: ...
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache | None: ...
+    def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool: ...
+    def get_timing_cache(self) -> TimingCache | None: ...
+    def set_compute_capability(self, compute_capability: Any, index: int) -> bool: ...
 
 
 class Builder(Protocol):
     """IBuilder."""
 
-    def create_network(self, flags: int) -> Network: ...  # noqa: D102
-    def create_builder_config(self) -> Config: ...  # noqa: D102
-    def create_optimization_profile(self) -> Profile: ...  # noqa: D102
-    def build_serialized_network(self, network: Network, config: Config) -> Any: ...  # noqa: D102
+    def create_network(self, flags: int) -> Network: ...
+    def create_builder_config(self) -> Config: ...
+    def create_optimization_profile(self) -> Profile: ...
+    def build_serialized_network(self, network: Network, config: Config) -> Any: ...
 
 
 class Log(Protocol):
@@ -91,19 +89,19 @@ class Log(Protocol):
     errors: list[str]
     warnings: list[str]
 
-    def last(self) -> str: ...  # noqa: D102
+    def last(self) -> str: ...
 
 
 class MakesParser(Protocol):
     """The constructor of OnnxParser."""
 
-    def __call__(self, network: Network, logger: Log) -> OnnxParser: ...  # noqa: D102
+    def __call__(self, network: Network, logger: Log) -> OnnxParser: ...
 
 
 class MakesBuilder(Protocol):
     """The constructor of Builder."""
 
-    def __call__(self, logger: Log) -> Builder: ...  # noqa: D102
+    def __call__(self, logger: Log) -> Builder: ...
 
 
 class TensorRT(Protocol):

@@ -50,7 +50,7 @@ def linear_error(train: Part, val: Part, side: int, decay: float, epochs: int = 
             views = torch.where(torch.rand(len(chosen), 1) < 0.5, x[chosen], mirrored[chosen])
             loss = torch.nn.functional.cross_entropy(model(views), labels[chosen])
             adam.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             adam.step()
         with torch.inference_mode():
             lowest = min(lowest, float((model(held_out).argmax(1) != truth).float().mean()))

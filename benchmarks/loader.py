@@ -39,6 +39,12 @@ from alexnet.train.sgd import PaperSgd
 CROP, BATCH = 224, 128
 
 
+def prepare_as(form: str, folder: Path, out: Path) -> None:
+    """Prepare a folder of pictures at 256 pixels in shards of a form."""
+    with counted(f"preparing {form}") as count:
+        prepare(str(folder), out, side=256, form=form, quality=95, workers=2, strict=False, progress=count)
+
+
 def batches_of(prepared: Prepared, device: str) -> Batches:
     """Return the training batches of a prepared data set for a kind of device."""
     recipe = Recipe(sgd=SgdRecipe(batch=BATCH))
@@ -71,11 +77,9 @@ def from_folder(files: list[Path], prepared: Prepared, batch: int) -> int:
     return len(out)
 
 
-def bytes_rate(folder: Path, out: Path, form: str) -> float:
-    """Return the pictures a second that all cores cut for a GPU from shards of a form, whole epochs of two seconds."""
-    with counted(f"preparing {form}") as count:
-        prepare(str(folder), out, side=256, form=form, quality=95, workers=2, strict=False, progress=count)
-    batches = batches_of(open_prepared(out), "cuda")
+def bytes_rate(prepared: Prepared) -> float:
+    """Return the pictures a second that all cores cut for a GPU from shards, over whole epochs of two seconds."""
+    batches = batches_of(prepared, "cuda")
     epoch_of(batches, 0)
     pictures, epoch, began = 0, 1, time.perf_counter()
     while time.perf_counter() < began + 2:
@@ -93,7 +97,7 @@ def wait_share(prepared: Prepared, batch: int = 32) -> float:
     for ready in islice(Batches(prepared.parts["train"], prepared.statistics, recipe).epoch(0, 0), 6):
         sgd.zero_grad()
         logits = network(ready.crops.permute(0, 3, 1, 2))
-        torch.nn.functional.cross_entropy(logits, ready.labels).backward()  # type: ignore[no-untyped-call]
+        torch.nn.functional.cross_entropy(logits, ready.labels).backward()
         sgd.step()
         if ready.number:
             waited += ready.waited
@@ -115,8 +119,7 @@ def main() -> None:
         if data is None or folder is None:
             folder, data = Path(name) / "pictures", Path(name) / "prepared"
             make_pictures(folder, seed=0, size=320, train=600, val=10, workers=2)
-            with counted("preparing") as count:
-                prepare(str(folder), data, side=256, form="raw", quality=95, workers=2, strict=False, progress=count)
+            prepare_as("raw", folder, data)
         # As training sets it for its process; the peer has it too.
         keep_memory()
         prepared = open_prepared(data)
@@ -136,9 +139,10 @@ def main() -> None:
             print(f"{kind:18} {np.median(values):7.0f} pictures/s/core (min {min(values):.0f}, max {max(values):.0f})")
         ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
         print(f"ratio, median of {arguments.rounds} rounds: {np.median(ratios):.1f} (goal 10)")
-        for form in ("raw", "jpeg"):
-            rate = bytes_rate(folder, Path(name) / form, form)
-            print(f"bytes for a GPU, {form.upper():4} shards  {rate:7.0f} pictures/s on {os.cpu_count()} cores")
+        prepare_as("jpeg", folder, Path(name) / "jpeg")
+        for form, shards in (("RAW", prepared), ("JPEG", open_prepared(Path(name) / "jpeg"))):
+            rate = bytes_rate(shards)
+            print(f"bytes for a GPU, {form:4} shards  {rate:7.0f} pictures/s on {os.cpu_count()} cores")
         print(f"share of a training step of the full net, batch 32, that waits for data: {wait_share(prepared):.1%}")
 
 

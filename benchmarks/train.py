@@ -66,7 +66,7 @@ def plain_loop(batch: int, device: torch.device) -> Callable[[], None]:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
         torch.backends.cudnn.benchmark = False
         sgd.zero_grad()
-        torch.nn.functional.cross_entropy(network(crops), labels).backward()  # type: ignore[no-untyped-call]
+        torch.nn.functional.cross_entropy(network(crops), labels).backward()
         sgd.step()
 
     return step
@@ -124,7 +124,7 @@ class OurLoop:
         loss = torch.nn.functional.cross_entropy(logits.float(), ready.labels)
         read_loss = reading(loss.detach())
         self.sgd.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         read_loss()
         self.sgd.step()
 

@@ -55,9 +55,14 @@ class Classifier(Protocol):
     """What is asked of a model to open data for it: its metadata, or a run, has it."""
 
     @property
-    def labels(self) -> tuple[str, ...]: ...  # noqa: D102
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the model's outputs."""
+        ...
+
     @property
-    def preprocessing(self) -> Preprocessing: ...  # noqa: D102
+    def preprocessing(self) -> Preprocessing:
+        """How the model takes its pictures."""
+        ...
 
 
 def open_parts(data: Path, metadata: Classifier, model: Path) -> DataParts:

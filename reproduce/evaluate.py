@@ -71,25 +71,25 @@ def _evaluate_run(run: Run, data: AnyData, best: bool, batch: int, count: Count,
     from alexnet.reproduce.training_facts import choose_device
     from alexnet.train.checkpoint import load_checkpoint, load_weights
     from alexnet.train.data.statistics import Statistics
-    from alexnet.train.device import channels_last, tune_process
+    from alexnet.train.device import tune_process
     from alexnet.train.evaluate import centre_probabilities, count_errors, errors_of, ten_crop_batches
+    from alexnet.train.mesh import World
     from alexnet.train.network import Network
+    from alexnet.train.session import place
 
     recipe = run.recipe()
     network = Network(layer_table(recipe.network))
     load_weights(network, load_checkpoint(run, best), run)
     found = choose_device(device)
     tune_process(found, "fp32")
-    network.to(found).eval()
-    if found.type == "cuda":
-        channels_last(network)
+    placed = place(network, World(), found).eval()
     mean, divisor = Statistics.load(run.statistics_path).mean, recipe.data.divisor
     part = validation_part(data, run.labels(), recipe.data, run.path)
     number = len(part.labels)
     evaluations = []
     for views, batches in (
-        (1, centre_probabilities(network, part.pictures, mean, divisor=divisor, batch=batch)),
-        (10, ten_crop_batches(network, part.pictures, mean, divisor=divisor, batch=batch)),
+        (1, centre_probabilities(placed, part.pictures, mean, divisor=divisor, batch=batch)),
+        (10, ten_crop_batches(placed, part.pictures, mean, divisor=divisor, batch=batch)),
     ):
         done = 0
 

@@ -149,7 +149,7 @@ class SmallTrainer:
             logits = self._logits(ready.crops)
             loss = nn.functional.cross_entropy(logits, ready.labels)
             self.sgd.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self.sgd.step()
             wrong += (logits.argmax(dim=1) != ready.labels).sum()
             total += loss.item() * ready.batch.pictures

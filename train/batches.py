@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from alexnet.train.augment import Views, cut_crops, draw_views, draws, render_vi
 from alexnet.train.data.folder import Part
 from alexnet.train.data.statistics import Statistics
 from alexnet.train.mesh import World
-from alexnet.train.readers import reader_threads
+from alexnet.train.readers import done_ahead, reader_threads
 
 # Uses of a place's random generator: one number each, so that no two draws share a stream.
 ORDER, VIEWS, DROPOUT = 0, 1, 2
@@ -72,13 +73,14 @@ class Batches:
         order = self.order(epoch)
         augment = self.augment(epoch)
         with ThreadPoolExecutor(max_workers=1) as pool, ThreadPoolExecutor(self.threads) as readers:
-            ahead: list[Future[tuple[torch.Tensor, Views, torch.Tensor]]] = []
+            calls = (
+                partial(self._prepare, epoch, number, order, augment, self._room(number), readers)
+                for number in range(first, self.number)
+            )
+            prepared = done_ahead(pool, calls, AHEAD)
             for number in range(first, self.number):
-                while len(ahead) <= AHEAD and (later := number + len(ahead)) < self.number:
-                    crops = self._room(later)
-                    ahead.append(pool.submit(self._prepare, epoch, later, order, augment, crops, readers))
                 began = time.perf_counter()
-                crops, views, labels = ahead.pop(0).result()
+                crops, views, labels = next(prepared)
                 pictures = len(order[number * self.recipe.sgd.batch : (number + 1) * self.recipe.sgd.batch])
                 yield Batch(number, crops, views, labels, pictures, time.perf_counter() - began)
 

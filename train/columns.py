@@ -139,6 +139,7 @@ class SplitNetwork(nn.Module):
         """Return all columns' parts of `size` maps or neurons side by side, for `layer` to see."""
         sizes = tuple(shares(size, self.architecture.columns))
         crossing = Crossing(layer, sizes, self.column, self.group, self.traffic, summed)
+        # torch gives `apply` no types.
         whole: Tensor = _Gather.apply(part, crossing)  # type: ignore[no-untyped-call]
         return whole
 

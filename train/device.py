@@ -45,7 +45,7 @@ class Carrier:
         if self.device.type != "cuda":
             yield from map(self._move, batches)
             return
-        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream(self.device)
         ready: DeviceBatch | None = None
         for batch in batches:
             with torch.cuda.stream(stream):
@@ -76,7 +76,7 @@ def reading(value: Tensor) -> Callable[[], float]:
     if value.device.type != "cuda":
         return value.item
     host = value.detach().to("cpu", non_blocking=True)
-    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied = torch.cuda.Event()
     copied.record(torch.cuda.current_stream(value.device))
 
     def read() -> float:

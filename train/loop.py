@@ -196,7 +196,7 @@ class Trainer:
         loss = torch.nn.functional.cross_entropy(logits.float(), ready.labels, reduction="sum") / batch.pictures
         read_loss = reading(self.world.sum_over_data(loss.detach()))
         self.sgd.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         value = read_loss()
         if not math.isfinite(value):
             raise TrainingError(

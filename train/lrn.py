@@ -82,6 +82,7 @@ class LocalResponseNorm(nn.Module):
         """Return the normalised maps, of the shape and type of `a`."""
         with torch.autocast(a.device.type, enabled=False):
             k = self.get_buffer("k")
+            # torch gives `apply` no types.
             b: Tensor = ResponseNormFunction.apply(a.float(), self.band, k, self.norm.beta, self.groups)  # type: ignore[no-untyped-call]
             return b.to(a.dtype)
 

@@ -25,4 +25,4 @@ def run_ranks(function: Callable[..., None], ranks: int, out: Path, *arguments: 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_rank, (function, ranks, port, str(out), arguments), nprocs=ranks)  # type: ignore[no-untyped-call]
+    mp.spawn(_rank, (function, ranks, port, str(out), arguments), nprocs=ranks)

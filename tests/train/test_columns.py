@@ -46,7 +46,7 @@ def train(network: torch.nn.Module, architecture: Architecture, size: int, preci
         sgd.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             logits = network(crops)
-        torch.nn.functional.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+        torch.nn.functional.cross_entropy(logits.float(), labels).backward()
         sgd.step()
 
 

@@ -117,7 +117,7 @@ def test_the_gradient_is_that_of_the_formula(beta: float, scope: Literal["column
     a = torch.randn(2, 12, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
 
     def normalised(a: torch.Tensor) -> torch.Tensor:
-        b: torch.Tensor = ResponseNormFunction.apply(a, layer.band, layer.k, beta, layer.groups)  # type: ignore[no-untyped-call]
+        b: torch.Tensor = ResponseNormFunction.apply(a, layer.band, layer.k, beta, layer.groups)
         return b
 
     assert np.abs(normalised(a).numpy() - formula(a.numpy(), norm, 2)).max() < 1e-12
