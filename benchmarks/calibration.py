@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def main() -> None:
             for stem, files in models.items():
                 for precision, path in files.items():
                     opened = open_backend(path, BackendOptions(name=backend))
-                    run = lambda opened=opened: opened.probabilities(pictures[: given.batch])  # noqa: E731
+                    run = partial(opened.probabilities, pictures[: given.batch])
                     subjects[backend, stem, precision] = Subject(f"{backend} {stem} {precision}", run, given.batch)
         take_turns(list(subjects.values()), Limit(rounds=given.rounds))
         sizes = {stem: files["int8"].stat().st_size / files["fp32"].stat().st_size for stem, files in models.items()}

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,8 @@ def measure_gpu(rounds: int) -> None:
         for precision in ("fp16", "bf16"):
             path = folder / f"{precision}.onnx"
             export_onnx([source], picture, ["picture"], path, ExportOptions(stem="shared", precision=precision))
-            makers[f"ours, {precision}, ORT CUDA"] = lambda path=path: bound(path, shape, np.uint8)  # type: ignore[misc]
-            makers[f"ours, {precision}, TensorRT"] = lambda path=path: engine(path)  # type: ignore[misc]
+            makers[f"ours, {precision}, ORT CUDA"] = partial(bound, path, shape, np.uint8)
+            makers[f"ours, {precision}, TensorRT"] = partial(engine, path)
         makers["torch.compile, bf16"] = lambda: compiled(source, torch.bfloat16)
         subjects = []
         for label, make in makers.items():
